@@ -1,0 +1,44 @@
+"""OpenTelemetry for multiagents-framework: one joined trace for each workflow, and exact metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from multiagents_otel.version import __version__
+
+if TYPE_CHECKING:
+    from multiagents_otel.auto import auto_instrument, instrument_event_bus
+    from multiagents_otel.config import OptionError
+    from multiagents_otel.instrumentation import MultiAgentsInstrumentor
+    from multiagents_otel.telemetry.instruments import views
+
+__all__ = [
+    "MultiAgentsInstrumentor",
+    "OptionError",
+    "__version__",
+    "auto_instrument",
+    "instrument_event_bus",
+    "views",
+]
+
+_HOMES = {
+    "MultiAgentsInstrumentor": "multiagents_otel.instrumentation",
+    "OptionError": "multiagents_otel.config",
+    "auto_instrument": "multiagents_otel.auto",
+    "instrument_event_bus": "multiagents_otel.auto",
+    "views": "multiagents_otel.telemetry.instruments",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Names are loaded when they are asked for: the launcher's environment module must not pay for the SDK.
+    if name in _HOMES:
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,458 @@
+"""The event bus: ``publish``, ``subscribe``, ``unsubscribe``, and the handlers in between."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import sys
+import weakref
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Final
+
+import wrapt
+from opentelemetry import context as context_api
+from opentelemetry import trace
+
+from multiagents_otel import semconv
+from multiagents_otel.instrumentation.patching import Patch, PatchSet
+from multiagents_otel.telemetry.bus import Buses
+from multiagents_otel.telemetry.core import Telemetry, suppressed
+from multiagents_otel.telemetry.delivery import INCOMING, Delivery, Messages
+from multiagents_otel.telemetry.sending import SENDING, Sending
+from multiagents_otel.telemetry.workflows import Workflows
+
+REDIS_BUS_MODULE: Final = "multiagents.event_bus.redis_bus"
+WORKER_MANAGER_MODULE: Final = "multiagents.worker_sdk.worker_manager"
+_METHODS: Final = ("publish", "subscribe", "unsubscribe")
+_REDIS_INSTRUMENTATION: Final = "opentelemetry.instrumentation.redis"
+
+
+class Handler(wrapt.FunctionWrapper):  # type: ignore[misc]
+    """A subscribed handler. It equals and hashes as the user's own, so that ``unsubscribe`` finds it.
+
+    While its instrumentation is off it only calls the user's handler.
+    """
+
+    def __init__(self, handler: Any, instrumentation: EventBusInstrumentation, bus: Any, event_type: str) -> None:
+        super().__init__(handler, self._dispatch)
+        self._self_bus = weakref.ref(bus)
+        self._self_event_type = event_type
+        self._self_instrumentation: EventBusInstrumentation | None = instrumentation
+        self._self_is_async = _is_async(handler)
+        # Its execution, in a task of its own, is what is processed; this call only starts the task.
+        self._self_starts_worker = getattr(handler, "__module__", None) == WORKER_MANAGER_MODULE
+
+    def _dispatch(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        instrumentation = self._self_instrumentation
+        data = args[0] if args else next(iter(kwargs.values()), None)
+        delivery = None
+        if instrumentation is not None and isinstance(data, MutableMapping):
+            delivery = instrumentation.receive(self, data)
+        if delivery is None:
+            return wrapped(*args, **kwargs)
+        assert instrumentation is not None  # noqa: S101 - it made the delivery
+        if self._self_is_async:
+            return instrumentation.handle(delivery, wrapped(*args, **kwargs))
+        delivery.attach()
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as exception:
+            delivery.detach()
+            instrumentation.end(delivery, exception)
+            raise
+        delivery.detach()
+        if inspect.isawaitable(result):
+            return instrumentation.handle(delivery, result)
+        instrumentation.end(delivery, None)
+        return result
+
+    def release(self) -> None:
+        """From now on only call the user's handler."""
+        self._self_instrumentation = None
+
+    @property
+    def bus(self) -> Any:
+        return self._self_bus()
+
+    @property
+    def event_type(self) -> str:
+        event_type: str = self._self_event_type
+        return event_type
+
+    @property
+    def starts_worker(self) -> bool:
+        starts: bool = self._self_starts_worker
+        return starts
+
+
+def _is_async(handler: Any) -> bool:
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))
+
+
+class EventBusInstrumentation:
+    """Everything about event buses: the patches of their classes, and the handlers that were subscribed.
+
+    Args:
+        telemetry: what is recorded with.
+        workflows: told of commands that are published and of results that come in.
+        patches: where the classes of the users' own buses are patched, as they are met.
+    """
+
+    def __init__(self, telemetry: Telemetry, workflows: Workflows, patches: PatchSet) -> None:
+        self._telemetry = telemetry
+        self._workflows = workflows
+        self._patches = patches
+        self._messages = Messages()
+        self._by_bus: weakref.WeakKeyDictionary[Any, dict[str, list[weakref.ref[Handler]]]] = weakref.WeakKeyDictionary()
+        self._clients: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.buses = Buses()
+        telemetry.instruments.gauges[semconv.LISTENER_ACTIVE.name] = self._listeners
+
+    def table(self) -> list[Patch]:
+        """The rows for RedisEventBus and its state store."""
+        row = functools.partial(Patch, REDIS_BUS_MODULE)
+        return [
+            row("RedisEventBus", "publish", self._publish),
+            row("RedisEventBus", "subscribe", self._subscribe),
+            row("RedisEventBus", "unsubscribe", self._unsubscribe),
+            row("RedisEventBus", "_handle_message", self._handle_message),
+            row("RedisStateStore", "save_context", self._quiet),
+            row("RedisStateStore", "load_context", self._quiet),
+            row("RedisStateStore", "delete_context", self._quiet),
+            row("RedisStateStore", "list_contexts", self._quiet),
+        ]
+
+    def adopt(self, bus: Any, system: str | None = None) -> None:
+        """Instrument the class of a bus, wherever in its bases each method comes from, and its live handlers."""
+        _ = self.buses[bus]
+        if system is not None:
+            self.buses.describe(bus, system)
+        for name in _METHODS:
+            owner = next((cls for cls in type(bus).__mro__ if name in vars(cls)), None)
+            if owner is None:
+                self._telemetry.warn_once(
+                    f"bus {type(bus).__qualname__}",
+                    "the event bus %s has no method %r in its class: what passes through it is not recorded",
+                    type(bus).__qualname__,
+                    name,
+                )
+            elif not self._patches.is_replacement(owner, name):
+                build = {"publish": self._publish, "subscribe": self._subscribe, "unsubscribe": self._unsubscribe}
+                self._patches.replace(owner, name, build[name])
+        self._wrap_live(bus)
+
+    def _wrap_live(self, bus: Any) -> None:
+        subscriptions = getattr(bus, "handlers", None)
+        if not isinstance(subscriptions, dict):
+            return
+        originals = self._patches.originals()
+        for event_type, handlers in subscriptions.items():
+            if isinstance(handlers, list) and isinstance(event_type, str):
+                for at, handler in enumerate(handlers):
+                    if isinstance(handler, Handler):
+                        continue
+                    # A bound method that was taken before its class was patched is taken again.
+                    if inspect.ismethod(handler) and handler.__func__ in originals:
+                        handler = getattr(handler.__self__, originals[handler.__func__])
+                    handlers[at] = self._wrap(bus, event_type, handler)
+
+    def release(self) -> None:
+        """Give every bus its users' own handlers back; one that can't be reached only passes through."""
+        for bus in self.buses:
+            subscriptions = getattr(bus, "handlers", None)
+            if isinstance(subscriptions, dict):
+                for handlers in subscriptions.values():
+                    if isinstance(handlers, list):
+                        handlers[:] = [h.__wrapped__ if isinstance(h, Handler) else h for h in handlers]
+        for handler in self.handlers:
+            handler.release()
+        for client in list(self._clients):
+            vars(client).pop("publish", None)
+        self._clients.clear()
+
+    def resume(self, handlers: list[Handler]) -> None:
+        """Take up handlers of an earlier instrumentation that still sit in some bus."""
+        for handler in handlers:
+            bus = handler.bus
+            if bus is not None:
+                handler._self_instrumentation = self
+                self._note(bus, handler.event_type, handler)
+
+    @property
+    def handlers(self) -> list[Handler]:
+        """The wrapped handlers that are alive."""
+        refs = [ref for by_type in list(self._by_bus.values()) for refs in by_type.values() for ref in refs]
+        return [handler for ref in refs if (handler := ref()) is not None]
+
+    # --- publish -------------------------------------------------------------------------------
+
+    def _publish(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        switch, telemetry = self._patches.switch, self._telemetry
+
+        @functools.wraps(original)
+        async def publish(bus: Any, *args: Any, **kwargs: Any) -> Any:
+            sending = None
+            if switch.on:
+                try:
+                    sending = self._begin(bus, args, kwargs)
+                except Exception:
+                    telemetry.guard.caught("publish")
+            if sending is None:
+                return await original(bus, *args, **kwargs)
+            if len(args) >= 2:
+                args = (args[0], sending.data, *args[2:])
+            else:
+                kwargs = {**kwargs, "event_data": sending.data}
+            try:
+                result = await original(bus, *args, **kwargs)
+            except BaseException as exception:
+                self._end_sending(sending, exception)
+                raise
+            self._end_sending(sending, None)
+            return result
+
+        return publish
+
+    def _begin(self, bus: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sending | None:
+        event_type = args[0] if args else kwargs.get("event_type")
+        data = args[1] if len(args) >= 2 else kwargs.get("event_data")
+        if type(event_type) is not str or not isinstance(data, Mapping):
+            return None
+        outer = SENDING.get()
+        if outer is not None and outer.bus is bus and outer.continues(data):
+            return None
+        if self._telemetry.passive and not context_api.get_current():
+            return None  # nothing to record and nothing to hand on
+        client = getattr(bus, "redis_client", None)
+        if client is not None:
+            self._watch(client)
+        return Sending(self._telemetry, self._workflows, bus, self.buses[bus], event_type, data)
+
+    def _end_sending(self, sending: Sending, exception: BaseException | None) -> None:
+        try:
+            if isinstance(exception, GeneratorExit):
+                sending.forget()
+                return
+            sending.close()
+            if exception is None:
+                sending.succeeded()
+            else:
+                sending.failed(exception)
+        except Exception:
+            self._telemetry.guard.caught("publish")
+
+    def _watch(self, client: Any) -> None:
+        """Learn from the Redis client how many received a message, which the bus drops."""
+        attributes = getattr(client, "__dict__", None)
+        if attributes is None or "publish" in attributes:
+            return
+        original = client.publish
+        cluster = any(cls.__name__ == "RedisCluster" for cls in type(client).__mro__)
+        guard = self._telemetry.guard
+
+        @functools.wraps(original)
+        async def publish(*args: Any, **kwargs: Any) -> Any:
+            sending = SENDING.get()
+            if sending is None or getattr(sending.bus, "redis_client", None) is None:
+                return await original(*args, **kwargs)
+            token = _suppress_redis()
+            try:
+                receivers = await original(*args, **kwargs)
+            finally:
+                if token is not None:
+                    context_api.detach(token)
+            try:
+                message = args[1] if len(args) > 1 else kwargs.get("message")
+                sending.reached(receivers, message, cluster=cluster)
+            except Exception:
+                guard.caught("publish")
+            return receivers
+
+        client.publish = publish
+        self._clients.add(client)
+
+    def _quiet(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """The state store's own Redis calls would be root spans of the Redis instrumentation."""
+        switch = self._patches.switch
+
+        @functools.wraps(original)
+        async def quiet(*args: Any, **kwargs: Any) -> Any:
+            token = _suppress_redis() if switch.on else None
+            try:
+                return await original(*args, **kwargs)
+            finally:
+                if token is not None:
+                    context_api.detach(token)
+
+        return quiet
+
+    # --- subscribe, unsubscribe ----------------------------------------------------------------
+
+    def _wrap(self, bus: Any, event_type: str, handler: Any) -> Handler:
+        wrapper = Handler(handler, self, bus, event_type)
+        self._note(bus, event_type, wrapper)
+        return wrapper
+
+    def _note(self, bus: Any, event_type: str, wrapper: Handler) -> None:
+        try:
+            wrappers = self._by_bus.setdefault(bus, {}).setdefault(event_type, [])
+            wrappers[:] = [ref for ref in wrappers if ref() is not None]
+            wrappers.append(weakref.ref(wrapper))
+        except TypeError:
+            pass
+
+    def _subscribe(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        switch = self._patches.switch
+
+        @functools.wraps(original)
+        async def subscribe(bus: Any, *args: Any, **kwargs: Any) -> Any:
+            if switch.on:
+                try:
+                    args, kwargs = self._with_handler(bus, args, kwargs, self._to_subscribe)
+                except Exception:
+                    self._telemetry.guard.caught("subscribe")
+            return await original(bus, *args, **kwargs)
+
+        return subscribe
+
+    def _unsubscribe(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        switch = self._patches.switch
+
+        @functools.wraps(original)
+        async def unsubscribe(bus: Any, *args: Any, **kwargs: Any) -> Any:
+            if switch.on:
+                try:
+                    args, kwargs = self._with_handler(bus, args, kwargs, self._to_unsubscribe)
+                except Exception:
+                    self._telemetry.guard.caught("unsubscribe")
+            return await original(bus, *args, **kwargs)
+
+        return unsubscribe
+
+    def _with_handler(
+        self, bus: Any, args: tuple[Any, ...], kwargs: dict[str, Any], change: Callable[[Any, str, Any], Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        event_type = args[0] if args else kwargs.get("event_type")
+        if not isinstance(event_type, str):
+            return args, kwargs
+        if len(args) >= 2:
+            return (args[0], change(bus, event_type, args[1]), *args[2:]), kwargs
+        if callable(kwargs.get("handler")):
+            return args, {**kwargs, "handler": change(bus, event_type, kwargs["handler"])}
+        return args, kwargs
+
+    def _to_subscribe(self, bus: Any, event_type: str, handler: Any) -> Any:
+        _ = self.buses[bus]
+        if isinstance(handler, Handler) or not callable(handler):
+            return handler
+        return self._wrap(bus, event_type, handler)
+
+    def _to_unsubscribe(self, bus: Any, event_type: str, handler: Any) -> Any:
+        # A bus may compare by identity: it is given the very object that it was given before.
+        wrappers = self._by_bus.get(bus, {}).get(event_type, [])
+        for at, ref in enumerate(wrappers):
+            wrapper = ref()
+            if wrapper is not None and wrapper.__wrapped__ == handler:
+                del wrappers[at]
+                return wrapper
+        return handler
+
+    # --- handlers ------------------------------------------------------------------------------
+
+    def receive(self, handler: Handler, data: MutableMapping[str, Any]) -> Delivery | None:
+        """A handler is about to be called: take the carrier out and start what has to be started."""
+        telemetry = self._telemetry
+        try:
+            if telemetry.passive and semconv.CARRIER_KEY not in data:
+                return None
+            bus = handler.bus
+            handlers = sum(ref() is not None for ref in self._by_bus.get(bus, {}).get(handler.event_type, ()))
+            delivery = self.delivery(bus, handler.event_type, data, handlers)
+            if handler.starts_worker:
+                delivery.deferred = True
+            else:
+                ambient = trace.get_current_span().get_span_context().is_valid
+                delivery.start(own_listener=not ambient or _in_listener(bus))
+            return delivery
+        except Exception:
+            telemetry.guard.caught("process")
+            data.pop(semconv.CARRIER_KEY, None)
+            return None
+
+    def delivery(self, bus: Any, event_type: str, data: MutableMapping[str, Any], handlers: int = 1) -> Delivery:
+        """The delivery of an event's dict; its command, if it is a result, is answered."""
+        message = self._messages.take(self._telemetry, event_type, data, handlers)
+        own = suppressed(context_api.get_current()) and _in_listener(bus)
+        if message.event.kind == semconv.RESULT_EVENT and isinstance(command_id := data.get("command_id"), str):
+            self._workflows.in_flight.remove(command_id)
+        return Delivery(self._telemetry, self.buses[bus], message, data, own_listener=own)
+
+    async def handle(self, delivery: Delivery, awaitable: Any) -> Any:
+        """Await a handler inside its delivery."""
+        delivery.attach()
+        try:
+            result = await awaitable
+        except GeneratorExit:
+            delivery.forget()
+            self.end(delivery, None)
+            raise
+        except BaseException as exception:
+            delivery.detach()
+            self.end(delivery, exception)
+            raise
+        delivery.detach()
+        self.end(delivery, None)
+        return result
+
+    def end(self, delivery: Delivery, exception: BaseException | None) -> None:
+        """A handler is done; a deferred delivery goes on in its worker's task."""
+        try:
+            if not delivery.deferred or exception is not None:
+                if isinstance(exception, asyncio.CancelledError):
+                    exception = None
+                delivery.end(exception)
+        except Exception:
+            self._telemetry.guard.caught("process")
+
+    def _handle_message(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Only to know the size of what came in."""
+        switch = self._patches.switch
+
+        @functools.wraps(original)
+        async def _handle_message(bus: Any, message: Any) -> Any:
+            if not switch.on:
+                return await original(bus, message)
+            token = INCOMING.set(message)
+            try:
+                return await original(bus, message)
+            finally:
+                INCOMING.reset(token)
+
+        return _handle_message
+
+    def _listeners(self) -> dict[tuple[str, ...], int]:
+        """1 while every started bus that has subscribed has a living listener; nothing where there is no such bus."""
+        tasks = [
+            task
+            for bus in self.buses
+            if getattr(bus, "_running", False) and isinstance(task := getattr(bus, "_listener_task", None), asyncio.Task)
+        ]
+        return {(): int(not any(task.done() for task in tasks))} if tasks else {}
+
+
+def _in_listener(bus: Any) -> bool:
+    """Whether this is the listener's own task: its ambient context is that of whoever subscribed first."""
+    task = getattr(bus, "_listener_task", None)
+    try:
+        return task is not None and task is asyncio.current_task()
+    except RuntimeError:  # no event loop: a bus that calls its handlers from a thread
+        return False
+
+
+def _suppress_redis() -> Any:
+    if _REDIS_INSTRUMENTATION not in sys.modules:
+        return None
+    return context_api.attach(context_api.set_value("suppress_instrumentation", True))

@@ -1,0 +1,152 @@
+"""``MultiAgentsInstrumentor``: OpenTelemetry's instrumentor for multiagents-framework."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import weakref
+from collections.abc import Collection
+from typing import Any, Final
+
+import wrapt
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+
+from multiagents_otel.config import Options
+from multiagents_otel.instrumentation.event_bus import (
+    REDIS_BUS_MODULE,
+    WORKER_MANAGER_MODULE,
+    EventBusInstrumentation,
+    Handler,
+)
+from multiagents_otel.instrumentation.patching import Patch, PatchSet, Switch
+from multiagents_otel.instrumentation.worker import WorkerInstrumentation
+from multiagents_otel.instrumentation.workflow import ORCHESTRATOR_MODULE, WorkflowInstrumentation
+from multiagents_otel.telemetry.core import Telemetry
+from multiagents_otel.telemetry.workflows import Workflows
+
+_logger = logging.getLogger("multiagents_otel")
+
+_PROVIDERS: Final = ("tracer_provider", "meter_provider", "logger_provider")
+
+
+class _Instrumentation:
+    """What one ``instrument()`` call has put in place."""
+
+    def __init__(self, options: Options, providers: dict[str, Any]) -> None:
+        self.telemetry = Telemetry(options, **providers)
+        self.patches = PatchSet(Switch())
+        self.workflows = Workflows(self.telemetry)
+        self.buses = EventBusInstrumentation(self.telemetry, self.workflows, self.patches)
+        self.workers = WorkerInstrumentation(self.telemetry, self.buses, self.patches)
+        self.orchestrators = WorkflowInstrumentation(self.telemetry, self.workflows, self.buses, self.patches)
+        self.table: list[Patch] = [*self.buses.table(), *self.workers.table(), *self.orchestrators.table()]
+
+    def apply(self, module: str | None = None) -> None:
+        """Apply the rows of one module, or of every module that is imported."""
+        self.patches.apply(row for row in self.table if row.module == module or (module is None and row.module in sys.modules))
+
+    def adopt_live(self) -> None:
+        """Instrument what was made before: buses, managers and orchestrators that are in use already."""
+        kinds = [
+            (REDIS_BUS_MODULE, "RedisEventBus", self.buses.adopt),
+            (WORKER_MANAGER_MODULE, "WorkerManager", self.workers.adopt),
+            (ORCHESTRATOR_MODULE, "Orchestrator", self.orchestrators.adopt),
+        ]
+        adopters = [
+            (cls, adopt)
+            for module, name, adopt in kinds
+            if module in sys.modules and isinstance(cls := getattr(sys.modules[module], name, None), type)
+        ]
+        if not adopters:
+            return
+        for thing in gc.get_objects():
+            for cls, adopt in adopters:
+                # type(), not isinstance(): a lazy proxy would load what it stands for.
+                if issubclass(type(thing), cls):
+                    try:
+                        adopt(thing)
+                    except Exception:
+                        self.telemetry.guard.caught("event_bus")
+
+    def remove(self) -> list[Handler]:
+        """Take everything out; returns the handlers that could not be reached and now only pass through."""
+        handlers = self.buses.handlers
+        self.buses.release()
+        self.patches.undo()
+        self.workflows.clear()
+        self.telemetry.instruments.active = False
+        self.telemetry.instruments.gauges.clear()
+        return handlers
+
+
+class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+    """Instruments multiagents-framework: event buses, workers, workflows.
+
+    One trace for each workflow, over any number of processes, and the metrics of
+    :mod:`multiagents_otel.semconv`. Nothing is imported: the framework is patched when the application
+    imports it, or at once if it has already, buses and orchestrators in use included.
+
+    ``instrument()`` takes, all optional:
+
+    * ``tracer_provider``, ``meter_provider``, ``logger_provider``: the global ones by default;
+    * every option of :data:`multiagents_otel.config.OPTIONS` by its name, hooks among them:
+      ``publish_hook(span, event_type, event)``, ``process_hook(span, event_type, event)``,
+      ``step_hook(span, saga_context, step_name)``, ``workflow_hook(span, saga_context, status)``.
+
+    Raises:
+        OptionError: an unknown option or a wrong value.
+        TypeError: a hook that is no plain function.
+    """
+
+    # Class attributes: the base class runs __init__ again on each construction of its one instance.
+    _active: _Instrumentation | None = None
+    _hooked: set[str] = set()
+    _given_buses: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
+    _left: list[weakref.ref[Handler]] = []
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """The framework's versions that are known to work; later ones are tried."""
+        return ("multiagents-framework >= 0.1.0",)
+
+    def _instrument(self, **kwargs: Any) -> None:
+        providers = {name: kwargs.pop(name, None) for name in _PROVIDERS}
+        active = _Instrumentation(Options(kwargs), providers)
+        type(self)._active = active
+        active.buses.resume([handler for ref in self._left if (handler := ref()) is not None])
+        self._left.clear()
+        active.apply()
+        for module in {row.module for row in active.table}:
+            if module not in sys.modules and module not in self._hooked:
+                self._hooked.add(module)  # a hook can't be taken back: it is set once, and asks what is active
+                wrapt.register_post_import_hook(_imported, module)
+        active.adopt_live()
+        for bus, system in list(self._given_buses.items()):
+            active.buses.adopt(bus, system)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        active, type(self)._active = self._active, None
+        if active is not None:
+            self._left.extend(weakref.ref(handler) for handler in active.remove())
+
+    def instrument_event_bus(self, bus: Any, system: str | None = None) -> None:
+        """Instrument an event bus of your own; before or after ``instrument()``.
+
+        A bus that is handed to a WorkerManager or an Orchestrator is found without it.
+
+        Args:
+            bus: an ``IEventBus``.
+            system: its ``messaging.system``, as OpenTelemetry spells it (``kafka``, ``rabbitmq``); default
+                ``redis`` for a bus with a ``redis_url``, else ``multiagents``.
+        """
+        if system is not None and not isinstance(system, str):
+            raise TypeError(f"system must be a string, not {system!r}")
+        self._given_buses[bus] = system
+        if self._active is not None:
+            self._active.buses.adopt(bus, system)
+
+
+def _imported(module: Any) -> None:
+    active = MultiAgentsInstrumentor._active
+    if active is not None:
+        active.apply(module.__name__)

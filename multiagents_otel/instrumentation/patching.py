@@ -1,0 +1,116 @@
+"""Patches: a declarative table of them, and the set of those that are applied, exact on undo."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+_logger = logging.getLogger("multiagents_otel")
+
+_MISSING: Any = object()
+
+
+class Switch:
+    """Shared by a set's replacements. Off: each of them only calls what it replaced.
+
+    A replacement that somebody else has wrapped can't be taken out without taking theirs out too.
+    """
+
+    __slots__ = ("on",)
+
+    def __init__(self) -> None:
+        self.on = True
+
+
+class Patch(NamedTuple):
+    """One row: what to replace, and by what.
+
+    Attributes:
+        module: the module that owns it; patched when (and if) it is imported.
+        owner: a class of that module, or "" for the module itself.
+        name: the attribute.
+        build: gives the replacement for an original.
+    """
+
+    module: str
+    owner: str
+    name: str
+    build: Callable[[Any], Any]
+
+
+class _Applied(NamedTuple):
+    owner: Any
+    name: str
+    original: Any  # as it stood in the owner's __dict__; _MISSING if it was inherited
+    replacement: Any
+
+
+class PatchSet:
+    """Applied patches. Nothing is kept but the originals, and undoing puts them back in reverse."""
+
+    def __init__(self, switch: Switch) -> None:
+        self.switch = switch
+        self._applied: list[_Applied] = []
+
+    def apply(self, patches: Iterable[Patch]) -> None:
+        """Apply rows whose module is imported.
+
+        A row whose target is not there (another version of the framework) is skipped, with one warning for
+        all of them. On any other fault all of these rows are undone, one error is logged, and the
+        application runs uninstrumented.
+        """
+        missing: list[str] = []
+        before = len(self._applied)
+        try:
+            for patch in patches:
+                owner: Any = sys.modules.get(patch.module)
+                if patch.owner and owner is not None:
+                    owner = getattr(owner, patch.owner, None)
+                if owner is None or not hasattr(owner, patch.name):
+                    missing.append(".".join(part for part in (patch.module, patch.owner, patch.name) if part))
+                else:
+                    self.replace(owner, patch.name, patch.build)
+        except Exception:
+            self._undo(before)
+            _logger.exception("multiagents-framework could not be instrumented and runs as it is")
+            return
+        if missing:
+            _logger.warning(
+                "multiagents-framework has no %s: this version is not known, and what hangs on it is not recorded",
+                ", ".join(missing),
+            )
+
+    def replace(self, owner: Any, name: str, build: Callable[[Any], Any]) -> None:
+        """Replace one attribute of a class or module; once, however often it is asked for."""
+        original = vars(owner).get(name, _MISSING)
+        if any(row.owner is owner and row.name == name and row.replacement is original for row in self._applied):
+            return
+        replacement = build(getattr(owner, name) if original is _MISSING else original)
+        setattr(owner, name, replacement)
+        self._applied.append(_Applied(owner, name, original, replacement))
+
+    def is_replacement(self, owner: Any, name: str) -> bool:
+        """Whether an attribute of a class is one of this set's replacements."""
+        current = vars(owner).get(name)
+        return any(row.owner is owner and row.name == name and row.replacement is current for row in self._applied)
+
+    def originals(self) -> dict[Any, str]:
+        """The replaced functions, with their names."""
+        return {row.original: row.name for row in self._applied if callable(row.original)}
+
+    def undo(self) -> None:
+        """Put every original back; a replacement under somebody else's wrapper stays, and does nothing."""
+        self.switch.on = False
+        self._undo(0)
+
+    def _undo(self, until: int) -> None:
+        while len(self._applied) > until:
+            row = self._applied.pop()
+            if vars(row.owner).get(row.name, _MISSING) is not row.replacement:
+                continue
+            if row.original is _MISSING:
+                delattr(row.owner, row.name)
+            else:
+                setattr(row.owner, row.name, row.original)

@@ -1,0 +1,196 @@
+"""Workers: their executions, and the context of the ones that run in a thread."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+from collections.abc import Callable, MutableMapping
+from typing import Any, Final
+
+from multiagents_otel import semconv
+from multiagents_otel.instrumentation.event_bus import WORKER_MANAGER_MODULE, EventBusInstrumentation
+from multiagents_otel.instrumentation.patching import Patch, PatchSet
+from multiagents_otel.instrumentation.swallowed import LoggerProxy
+from multiagents_otel.telemetry.core import Telemetry
+from multiagents_otel.telemetry.delivery import DELIVERY, Delivery
+from multiagents_otel.telemetry.execution import Execution, WorkerProxy
+
+DECORATORS_MODULE: Final = "multiagents.worker_sdk.decorators"
+
+
+class WorkerInstrumentation:
+    """The patches of WorkerManager and of the workers that run in an executor."""
+
+    def __init__(self, telemetry: Telemetry, buses: EventBusInstrumentation, patches: PatchSet) -> None:
+        self._telemetry = telemetry
+        self._buses = buses
+        self._patches = patches
+
+    def table(self) -> list[Patch]:
+        """The rows for workers."""
+        row = functools.partial(Patch, WORKER_MANAGER_MODULE)
+        return [
+            row("WorkerManager", "__init__", self._init),
+            row("WorkerManager", "register", self._register),
+            row("WorkerManager", "_handle_command", self._handle_command),
+            row("WorkerManager", "_execute_worker_with_timeout", self._execute),
+            row("", "logger", self._logger),
+            Patch(DECORATORS_MODULE, "", "asyncio", lambda original: _Asyncio(original, self._patches.switch)),
+        ]
+
+    def adopt(self, manager: Any) -> None:
+        """Take note of a manager: its bus is instrumented, its workers' series start at 0."""
+        self._buses.adopt(manager.event_bus)
+        for worker in manager.workers:
+            self._known(worker)
+
+    def _known(self, worker: str) -> None:
+        ledger, label = self._telemetry.ledger, self._telemetry.ledger.worker(worker)
+        ledger.register(semconv.WORKER_EXECUTIONS, [(label, s) for s in (semconv.SUCCESS, semconv.ERROR, semconv.CANCELLED)])
+        ledger.register(semconv.WORKER_ERRORS, [(label, ledger.error(semconv.TIMEOUT))])
+        ledger.register(semconv.WORKER_ACTIVE, [(label,)])
+        ledger.register(semconv.EVENTS_UNDELIVERED, [(semconv.RESULT_EVENT, label)])
+        for kind in (semconv.COMMAND_EVENT, semconv.RESULT_EVENT):
+            ledger.register(semconv.EVENTS, [(kind, semconv.SUCCESS), (kind, semconv.ERROR)])
+
+    def _init(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        switch = self._patches.switch
+
+        @functools.wraps(original)
+        def __init__(manager: Any, *args: Any, **kwargs: Any) -> None:
+            original(manager, *args, **kwargs)
+            if switch.on:
+                try:
+                    self.adopt(manager)
+                except Exception:
+                    self._telemetry.guard.caught("event_bus")
+
+        return __init__
+
+    def _register(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        switch = self._patches.switch
+
+        @functools.wraps(original)
+        def register(manager: Any, worker: Any) -> Any:
+            result = original(manager, worker)
+            if switch.on:
+                try:
+                    self._known(worker.get_worker_type())
+                except Exception:
+                    self._telemetry.guard.caught("worker")
+            return result
+
+        return register
+
+    def _handle_command(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        switch, telemetry = self._patches.switch, self._telemetry
+
+        @functools.wraps(original)
+        async def _handle_command(manager: Any, worker: Any, event_data: Any) -> Any:
+            if not switch.on:
+                return await original(manager, worker, event_data)
+            delivery = DELIVERY.get()
+            token = None
+            if delivery is None or delivery.claimed or not delivery.deferred:
+                # The bus gave it to a handler that is not wrapped.
+                delivery = self._deliver(manager, worker, event_data)
+                token = DELIVERY.set(delivery) if delivery is not None else None
+            try:
+                result = await original(manager, worker, event_data)
+            finally:
+                if token is not None:
+                    DELIVERY.reset(token)
+            if delivery is not None and delivery.has_swallowed:
+                try:  # the command could not be read: no task was started
+                    delivery.start()
+                    delivery.end(None)
+                except Exception:
+                    telemetry.guard.caught("process")
+            return result
+
+        return _handle_command
+
+    def _deliver(self, manager: Any, worker: Any, event_data: Any) -> Delivery | None:
+        try:
+            if not isinstance(event_data, MutableMapping):
+                return None
+            delivery = self._buses.delivery(manager.event_bus, f"command.{worker.get_worker_type()}", event_data)
+            delivery.deferred = True
+            return delivery
+        except Exception:
+            self._telemetry.guard.caught("process")
+            return None
+
+    def _execute(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        switch, telemetry = self._patches.switch, self._telemetry
+
+        @functools.wraps(original)
+        async def _execute_worker_with_timeout(manager: Any, worker: Any, command: Any) -> Any:
+            execution = None
+            if switch.on:
+                try:
+                    execution = self._begin(worker, command)
+                except Exception:
+                    telemetry.guard.caught("worker")
+            if execution is None:
+                return await original(manager, worker, command)
+            try:
+                result = await original(manager, WorkerProxy(worker, execution, telemetry), command)
+            except BaseException as exception:
+                self._end(execution, exception)
+                raise
+            self._end(execution, None)
+            return result
+
+        return _execute_worker_with_timeout
+
+    def _begin(self, worker: Any, command: Any) -> Execution | None:
+        delivery = DELIVERY.get()
+        if delivery is None or delivery.claimed or not delivery.deferred:
+            return None
+        return Execution(self._telemetry, worker.get_worker_type(), command.timeout_seconds, delivery)
+
+    def _end(self, execution: Execution, exception: BaseException | None) -> None:
+        try:
+            execution.end(exception)
+        except Exception:
+            self._telemetry.guard.caught("worker")
+
+    def _logger(self, original: Any) -> Any:
+        """``_handle_command`` swallows what goes wrong and logs it: that is where it can be seen."""
+
+        def swallowed(exception: BaseException) -> None:
+            delivery = DELIVERY.get()
+            if delivery is not None and delivery.operation is None:
+                delivery.swallowed(exception)
+
+        return LoggerProxy(original, self._patches.switch, swallowed)
+
+
+class _Asyncio:
+    """The ``asyncio`` of the module that runs sync workers: its executor keeps the caller's context.
+
+    ``loop.run_in_executor`` drops context variables, so a sync worker's own spans and logs would be of no trace.
+    """
+
+    def __init__(self, asyncio: Any, switch: Any) -> None:
+        self._asyncio = asyncio
+        self._switch = switch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._asyncio, name)
+
+    def get_event_loop(self) -> Any:
+        loop = self._asyncio.get_event_loop()
+        return _Loop(loop) if self._switch.on else loop
+
+
+class _Loop:
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def run_in_executor(self, executor: Any, function: Callable[..., Any], *args: Any) -> Any:
+        return self._loop.run_in_executor(executor, contextvars.copy_context().run, function, *args)

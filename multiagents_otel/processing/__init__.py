@@ -1,0 +1,1 @@
+"""What stands between a thing seen and a thing emitted: the guard and the scrubbing of secrets."""

@@ -1,0 +1,56 @@
+"""The guard: a fault of ours is counted and logged, and never reaches the application."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+_logger = logging.getLogger("multiagents_otel")
+
+_LOG_INTERVAL_SECONDS = 60.0
+
+
+class Guard:
+    """Called in every ``except`` clause that stands between our code and the application's.
+
+    Args:
+        count: called with the component's name for each fault (``multiagents.otel.errors``).
+    """
+
+    strict = False
+    """True in our own tests: a fault is raised, so that none goes unseen."""
+
+    def __init__(self, count: Callable[[str], None]) -> None:
+        self._count = count
+        self._quiet_until: dict[str, float] = {}
+        self._inside = threading.local()
+
+    def caught(self, component: str) -> None:
+        """Count the exception being handled, and log it at most once a minute for each component.
+
+        The record is a WARNING without the exception's text, which may hold a secret; the traceback
+        is logged at DEBUG.
+        """
+        if self.strict:
+            raise  # noqa: PLE0704 - re-raises what the caller's except clause holds
+        # A log handler may itself publish events or fail: without this the guard would call itself for ever.
+        if getattr(self._inside, "active", False):
+            return
+        self._inside.active = True
+        try:
+            self._count(component)
+            now = time.monotonic()
+            if now >= self._quiet_until.get(component, 0.0):
+                self._quiet_until[component] = now + _LOG_INTERVAL_SECONDS
+                _logger.warning(
+                    "multiagents_otel failed in %s and went on without it; the application is not affected "
+                    "(counted in multiagents.otel.errors, logged once a minute, details at DEBUG)",
+                    component,
+                )
+                _logger.debug("multiagents_otel failed in %s", component, exc_info=True)
+        except Exception:  # noqa: BLE001, S110 - the last line of defence has nobody left to tell
+            pass
+        finally:
+            self._inside.active = False

@@ -1,0 +1,146 @@
+"""What every patched component is given: tracer, options, sums, instruments, propagation, guard."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import Link, NoOpTracer, Span, SpanKind, Tracer, TracerProvider
+
+from multiagents_otel import semconv
+from multiagents_otel.config import Options
+from multiagents_otel.processing.guard import Guard
+from multiagents_otel.telemetry.instruments import instruments_of
+from multiagents_otel.telemetry.operation import Operation
+from multiagents_otel.telemetry.propagation import Delays, Propagation
+from multiagents_otel.version import __version__
+
+_log = logging.getLogger("multiagents_otel")
+
+_SUPPRESS_PLAIN = "suppress_instrumentation"  # set by opentelemetry.instrumentation.utils beside the API's own key
+
+NO_CONTEXT = Context()
+"""The empty context: a parent for what must not inherit anything."""
+
+
+def suppressed(context: Context) -> bool:
+    """Whether the application asked for no instrumentation, by either of OpenTelemetry's keys."""
+    return bool(context.get(_SUPPRESS_INSTRUMENTATION_KEY) or context.get(_SUPPRESS_PLAIN))
+
+
+class Telemetry:
+    """One ``instrument()`` call's telemetry.
+
+    Attributes:
+        tracing: whether spans can be recorded; False with no provider, a no-op one or a disabled SDK.
+        passive: neither spans nor metrics can be recorded: patched calls only hand context on.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        logger_provider: LoggerProvider | None = None,
+    ) -> None:
+        self.options = options
+        self.instruments = instruments_of(meter_provider, messaging=options.messaging_metrics)
+        self.ledger = self.instruments.ledger
+        self.guard = Guard(lambda component: self.ledger.add(semconv.OTEL_ERRORS, (component,)))
+        self.propagation = Propagation()
+        self.delays = Delays()
+        self.tracing = False
+        self._tracer_provider = tracer_provider
+        self._tracer: Tracer = NoOpTracer()
+        self._bound = False
+        self._logger = get_logger(
+            semconv.SCOPE_NAME, __version__, logger_provider=logger_provider, schema_url=semconv.SCHEMA_URL
+        )
+        self._warned: set[str] = set()
+        self._span_names: dict[tuple[str, str], str] = {}
+        _ = self.tracer
+
+    @property
+    def passive(self) -> bool:
+        return not self.instruments.enabled and self.tracer is not None and not self.tracing
+
+    @property
+    def tracer(self) -> Tracer:
+        """The tracer; until somebody sets a global provider, each call looks for it again."""
+        if not self._bound:
+            provider = self._tracer_provider or trace.get_tracer_provider()
+            if not isinstance(provider, trace.ProxyTracerProvider):
+                self._tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
+                self.tracing = not isinstance(self._tracer, NoOpTracer)
+                self._bound = True
+        return self._tracer
+
+    def operation(
+        self,
+        name: str,
+        kind: SpanKind,
+        parent: Context,
+        attributes: Mapping[str, Any] | None,
+        links: Sequence[Link] = (),
+        start_ns: int | None = None,
+        start: int | None = None,
+    ) -> Operation:
+        """Start an operation with a span, or without one where ``attributes`` is None."""
+        start_ns = start_ns or time.time_ns()
+        start = start or time.perf_counter_ns()
+        if attributes is not None:
+            try:
+                span: Span = self.tracer.start_span(name, parent, kind, attributes, links, start_ns)
+                recording = span if span.is_recording() else None
+                return Operation(trace.set_span_in_context(span, parent), recording, start_ns, start)
+            except Exception:
+                self.guard.caught("span")
+        return Operation(parent, None, start_ns, start)
+
+    def span_name(self, operation: str, event_type: str) -> str:
+        """``send command.charge``; the operation alone beyond 200 distinct event types."""
+        key = (operation, event_type)
+        name = self._span_names.get(key)
+        if name is None:
+            bounded = self.ledger.event(event_type)
+            name = operation if bounded is semconv.OTHER else f"{operation} {bounded}"
+            if bounded is not semconv.OTHER:
+                self._span_names[key] = name
+        return name
+
+    def call_hook(self, hook: Callable[..., Any] | None, span: Span | None, *args: Any) -> None:
+        """Call a user's hook; whatever it raises is ours to swallow."""
+        if hook is None:
+            return
+        try:
+            result = hook(span or trace.INVALID_SPAN, *args)
+            if asyncio.iscoroutine(result):
+                result.close()  # a lambda around an async function: nobody will ever await it
+                raise TypeError("a hook must be a plain function")
+        except (Exception, asyncio.CancelledError):
+            self.guard.caught("hook")
+
+    def warn_once(self, topic: str, message: str, *args: object) -> None:
+        """Tell the user of a fault of their set-up, once for each topic."""
+        if topic not in self._warned and len(self._warned) < 1_000:
+            self._warned.add(topic)
+            _log.warning(message, *args)
+
+    def log(self, event_name: str, severity: SeverityNumber, body: str, context: Context, attributes: dict[str, Any]) -> None:
+        """Emit a log event through the OpenTelemetry logs pipeline."""
+        self._logger.emit(
+            timestamp=time.time_ns(),
+            context=context,
+            severity_number=severity,
+            severity_text=severity.name,
+            body=body,
+            attributes=attributes,
+            event_name=event_name,
+        )

@@ -1,0 +1,120 @@
+"""Spans whose ids and sampling are fixed before they are emitted.
+
+A workflow may be finished by another process than the one that started it. So the ids, the start and
+the sampling decision of its span are settled at the start and kept with the saga; whoever sees the
+end emits the span with them. For that a tracer's own id generator and sampler are stood in for, on a
+copy of the tracer that lives for one span: nothing that anybody else uses is touched.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TraceFlags, Tracer, TraceState, get_current_span
+
+_RANDOM = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
+
+
+class Identity(IdGenerator, Sampler):
+    """The ids and the sampling decision of one span that is emitted later, perhaps by another process.
+
+    Attributes:
+        span_context: what children have as their parent.
+        decision: the sampler's decision, made once.
+        attributes: what the sampler added.
+    """
+
+    __slots__ = ("attributes", "decision", "span_context")
+
+    def __init__(
+        self, span_context: SpanContext, decision: Decision, attributes: Mapping[str, Any] | None = None
+    ) -> None:
+        self.span_context = span_context
+        self.decision = decision
+        self.attributes = dict(attributes or {})
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the span is emitted at all."""
+        return self.decision is not Decision.DROP
+
+    def child(self, span_id: int) -> Identity:
+        """The identity of a span under this one: same trace, same decision."""
+        parent = self.span_context
+        return Identity(
+            SpanContext(parent.trace_id, span_id, False, parent.trace_flags, parent.trace_state), self.decision
+        )
+
+    # What a tracer asks while it makes the span.
+
+    def generate_span_id(self) -> int:
+        return self.span_context.span_id
+
+    def generate_trace_id(self) -> int:
+        return self.span_context.trace_id
+
+    def is_trace_id_random(self) -> bool:
+        return bool(self.span_context.trace_flags & _RANDOM)
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Any = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        return SamplingResult(self.decision, {**(attributes or {}), **self.attributes}, self.span_context.trace_state)
+
+    def get_description(self) -> str:
+        return "multiagents_otel: decided when the workflow started"
+
+
+def can_pin(tracer: Tracer) -> bool:
+    """Whether a tracer lets its id generator and sampler be stood in for, as the SDK's does."""
+    return hasattr(tracer, "id_generator") and hasattr(tracer, "sampler")
+
+
+def decide(tracer: Any, name: str, parent: Context, attributes: Mapping[str, Any], links: Sequence[Link]) -> Identity:
+    """Fix the identity of a span as the tracer would if it started now.
+
+    Raises:
+        Exception: whatever the sampler or the id generator raises.
+    """
+    parent_context = get_current_span(parent).get_span_context()
+    if parent_context.is_valid:
+        trace_id = parent_context.trace_id
+        random = parent_context.trace_flags & _RANDOM
+    else:
+        trace_id = tracer.id_generator.generate_trace_id()
+        is_random = getattr(tracer.id_generator, "is_trace_id_random", None)
+        random = _RANDOM if is_random is not None and is_random() else 0
+    result = tracer.sampler.should_sample(parent, trace_id, name, SpanKind.INTERNAL, attributes, links)
+    flags = TraceFlags((TraceFlags.SAMPLED if result.decision.is_sampled() else 0) | random)
+    added = {key: value for key, value in (result.attributes or {}).items() if key not in attributes}
+    span_context = SpanContext(trace_id, tracer.id_generator.generate_span_id(), False, flags, result.trace_state)
+    return Identity(span_context, result.decision, added)
+
+
+def start_pinned(
+    tracer: Any,
+    identity: Identity,
+    name: str,
+    parent: Context,
+    kind: SpanKind,
+    attributes: Mapping[str, Any],
+    links: Sequence[Link],
+    start_ns: int,
+) -> Span:
+    """Start the span that an identity was fixed for."""
+    tracer = copy.copy(tracer)
+    tracer.id_generator = tracer.sampler = identity
+    span: Span = tracer.start_span(name, parent, kind, attributes, links, start_ns)
+    return span

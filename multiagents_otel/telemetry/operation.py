@@ -1,0 +1,87 @@
+"""The one kind of operation: something that starts, is the current span meanwhile, and ends exactly once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextvars import Token
+from typing import Any
+
+from opentelemetry import context as context_api
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, Status, StatusCode
+
+from multiagents_otel import semconv
+from multiagents_otel.telemetry.failure import Failure, exception_attributes
+
+
+class Operation:
+    """A span with its clock and its place in the context.
+
+    Without a span (unsampled, suppressed, excluded, or a fault of ours) everything else works as well:
+    the clock runs and the context is attached, so that metrics and propagation do not depend on sampling.
+
+    Attributes:
+        span: the recording span, or None.
+        context: the context inside the operation; children and carriers are made from it.
+        start_ns: wall clock at the start, ns.
+    """
+
+    __slots__ = ("_start", "_token", "context", "ended", "span", "start_ns")
+
+    def __init__(self, context: Context, span: Span | None, start_ns: int, start: int) -> None:
+        self.context = context
+        self.span = span
+        self.start_ns = start_ns
+        self._start = start
+        self._token: Token[Context] | None = None
+        self.ended = False
+
+    def attach(self) -> None:
+        """Make the operation's context the current one; pair with :meth:`detach` in the same coroutine."""
+        self._token = context_api.attach(self.context)
+
+    def detach(self) -> None:
+        """Give back the context that was current before :meth:`attach`."""
+        token, self._token = self._token, None
+        if token is not None:
+            context_api.detach(token)
+
+    def forget(self) -> None:
+        """Never detach: a coroutine that is closed by the garbage collector runs in a context that is not its own."""
+        self._token = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start, by the monotonic clock."""
+        return (time.perf_counter_ns() - self._start) * 1e-9
+
+    @property
+    def end_ns(self) -> int:
+        """The wall clock now, as start plus monotonic time."""
+        return self.start_ns + time.perf_counter_ns() - self._start
+
+    def end(
+        self, failure: Failure | None = None, attributes: Mapping[str, Any] | None = None, end_ns: int | None = None
+    ) -> None:
+        """End the span; a second call does nothing."""
+        if self.ended:
+            return
+        self.ended = True
+        span = self.span
+        if span is not None:
+            finish(span, failure, attributes, self.end_ns if end_ns is None else end_ns)
+
+
+def finish(span: Span, failure: Failure | None, attributes: Mapping[str, Any] | None, end_ns: int) -> None:
+    """End a span with its last attributes, and with status, ``error.type`` and exception event if it failed."""
+    try:
+        if attributes:
+            span.set_attributes(attributes)
+        if failure is not None:
+            span.set_attribute(semconv.ERROR_TYPE, failure.error_type)
+            if failure.exception is not None:
+                span.add_event(semconv.EXCEPTION_EVENT, exception_attributes(failure.exception), end_ns)
+            span.set_status(Status(StatusCode.ERROR, failure.message))
+    finally:
+        span.end(end_ns)  # whatever a processor or an attribute did: no span stays open

@@ -1,0 +1,331 @@
+"""An event on its way out: the ``send`` span, its carrier, and whom it reached."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry import trace
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import SpanKind
+
+from multiagents_otel import semconv
+from multiagents_otel.config import matches
+from multiagents_otel.telemetry.bus import BusInfo
+from multiagents_otel.telemetry.core import Telemetry, suppressed
+from multiagents_otel.telemetry.event import Event
+from multiagents_otel.telemetry.failure import Failure, failure_of, type_name
+from multiagents_otel.telemetry.operation import Operation
+
+if TYPE_CHECKING:
+    from multiagents_otel.telemetry.execution import Execution
+    from multiagents_otel.telemetry.workflows import Step, Workflow, Workflows
+
+_logger = logging.getLogger("multiagents_otel")
+
+_UNDELIVERED: Final = Failure(semconv.UNDELIVERED, "published, and no subscriber received it")
+_DEFAULT_TIMEOUT: Final = 300.0
+_MARK: Final = f'"{semconv.CARRIER_KEY}":'.encode()
+
+
+class Stage:
+    """What the orchestrator is doing: a step being started, or the compensations of a workflow."""
+
+    __slots__ = ("recorded", "step", "swallowed", "workflow")
+
+    def __init__(self, workflow: Workflow | None, step: Step | None = None) -> None:
+        self.workflow = workflow
+        self.step = step
+        self.swallowed: BaseException | None = None
+        self.recorded: BaseException | None = None
+
+
+STAGE: ContextVar[Stage | None] = ContextVar("multiagents_otel_stage", default=None)
+EXECUTION: ContextVar[Execution | None] = ContextVar("multiagents_otel_execution", default=None)
+SENDING: ContextVar[Sending | None] = ContextVar("multiagents_otel_sending", default=None)
+
+
+class Sending:
+    """One call of ``publish``.
+
+    Attributes:
+        data: what is published in the place of the caller's event: a copy with the carrier.
+    """
+
+    __slots__ = (
+        "_compensate", "_event", "_excluded", "_flight", "_info", "_late_span", "_operation", "_stage", "_telemetry",
+        "_token", "_workflows", "bus", "carrier", "cluster", "data", "receivers", "size",
+    )  # fmt: skip
+
+    def __init__(
+        self, telemetry: Telemetry, workflows: Workflows, bus: object, info: BusInfo, name: str, data: Mapping[str, Any]
+    ) -> None:
+        self._telemetry = telemetry
+        self._workflows = workflows
+        self._info = info
+        self.bus = bus
+        self.receivers: int | None = None
+        self.cluster = False
+        self.size: int | None = None
+        self._token: Token[Sending | None] | None = None
+        self._compensate: Operation | None = None
+        self._flight: str | None = None
+        options = telemetry.options
+        event = self._event = Event(name, data)
+        self._excluded = bool(options.excluded_events) and matches(options.excluded_events, name)
+        context = get_current()
+        self._stage = self._stage_of(event)
+        execution = EXECUTION.get()
+        delivery = execution.delivery if execution is not None else None
+        workflow = self._stage.workflow if self._stage is not None else None
+        workflow_id = workflow.workflow_id if workflow else delivery.carrier.workflow_id if delivery else None
+        spans = (
+            telemetry.tracing
+            and not self._excluded
+            and (event.kind != semconv.STATUS_EVENT or options.status_events)
+            and not suppressed(context)
+        )
+        if spans and workflow_id is not None:
+            # The workflow's sampling decision was made once: what is not sampled costs no span.
+            parent = trace.get_current_span(context).get_span_context()
+            spans = not parent.is_valid or bool(parent.trace_flags & 1) or trace.get_current_span(context).is_recording()
+        detailed = options.detailed_timing
+        if self._stage is not None and event.kind == semconv.COMPENSATION_EVENT:
+            context = self._start_compensate(context, workflow_id, data, spans)
+        attributes = None
+        if spans:
+            if detailed:
+                attributes = info.attributes(semconv.SEND, event, workflow_id)
+            elif self._stage is not None and self._stage.step is not None:
+                self._stage.step.attributes = info.attributes(semconv.SEND, event, workflow_id)
+        self._late_span = None
+        if spans and not detailed:
+            name_attributes = info.attributes(semconv.SEND, event, workflow_id)
+            self._late_span = (telemetry.span_name(semconv.SEND, name), SpanKind.PRODUCER, context, name_attributes, ())
+        operation = self._operation = telemetry.operation(
+            telemetry.span_name(semconv.SEND, name) if attributes is not None else "",
+            SpanKind.PRODUCER,
+            context,
+            attributes,
+        )
+        if options.publish_hook is not None:
+            telemetry.call_hook(options.publish_hook, operation.span, name, data)
+        self.carrier = self._carrier(operation.context, workflow_id, execution, data)
+        self.data = _with_carrier(data, self.carrier)
+        if event.kind == semconv.COMMAND_EVENT and event.id is not None:
+            self._start_flight(event.id, data, workflow)
+        operation.attach()
+        self._token = SENDING.set(self)
+
+    def _stage_of(self, event: Event) -> Stage | None:
+        stage = STAGE.get()
+        if stage is None or stage.workflow is None or stage.workflow.transaction_id != event.transaction_id:
+            return None
+        if event.kind == semconv.COMPENSATION_EVENT:
+            return stage
+        step = stage.step
+        if event.kind != semconv.COMMAND_EVENT or step is None or step.command_id is not None:
+            return None
+        step.command_id = event.id
+        return stage
+
+    def _start_compensate(
+        self, context: Context, workflow_id: str | None, data: Mapping[str, Any], spans: bool
+    ) -> Context:
+        stage, event, telemetry = self._stage, self._event, self._telemetry
+        assert stage is not None and stage.workflow is not None  # noqa: S101 - the caller's condition
+        context = stage.workflow.within(context)
+        compensation = event.name.partition(".")[2] or event.name
+        attributes: dict[str, Any] | None = None
+        kind = SpanKind.INTERNAL
+        if spans and stage.workflow.identity.recorded:
+            attributes = {semconv.TRANSACTION_ID: event.transaction_id, semconv.WORKFLOW_ID: workflow_id}
+            if not telemetry.options.detailed_timing:
+                attributes = self._info.attributes(semconv.SEND, event, workflow_id)
+                kind = SpanKind.PRODUCER
+            attributes[semconv.COMPENSATION_NAME] = compensation
+            step = (event.step or "").removeprefix("comp.")
+            if step:
+                attributes[semconv.STEP_NAME] = step
+        self._compensate = telemetry.operation(semconv.compensate_span(compensation), kind, context, attributes)
+        return self._compensate.context
+
+    def _carrier(
+        self, context: Context, workflow_id: str | None, execution: Execution | None, data: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        event = self._event
+        carrier: dict[str, Any] = {}
+        self._telemetry.propagation.inject(carrier, context)
+        carrier[semconv.CARRIER_PUBLISHED] = self._telemetry.delays.stamp()
+        if event.transaction_id is not None:
+            carrier[semconv.CARRIER_TRANSACTION] = event.transaction_id
+        if workflow_id is not None:
+            carrier[semconv.CARRIER_WORKFLOW] = workflow_id
+        if (step := event.step) is not None and event.kind != semconv.COMPENSATION_EVENT:
+            carrier[semconv.CARRIER_STEP] = step
+        if execution is not None and event.kind == semconv.RESULT_EVENT:
+            execution.tell(carrier, data)
+        return carrier
+
+    def _start_flight(self, command_id: str, data: Mapping[str, Any], workflow: Workflow | None) -> None:
+        timeout = data.get("timeout_seconds")
+        seconds = float(timeout) if type(timeout) in (int, float) and timeout >= 0 else _DEFAULT_TIMEOUT
+        self._flight = command_id
+        step = self._stage.step if self._stage is not None else None
+        worker = self._telemetry.ledger.worker(self._event.worker)
+        self._workflows.in_flight.add(command_id, worker, seconds, workflow, step)
+
+    def continues(self, data: Mapping[str, Any]) -> bool:
+        """Whether a publish inside this one is the same one: a subclass that calls ``super().publish``."""
+        carrier = data.get(semconv.CARRIER_KEY)
+        return carrier is self.carrier or (carrier is not None and carrier == self.carrier)
+
+    def reached(self, receivers: object, message: object, *, cluster: bool) -> None:
+        """What the Redis client was given and answered."""
+        if type(receivers) is int:
+            self.receivers = receivers
+            self.cluster = cluster
+        if self._telemetry.options.track_payload_size:
+            self.size = body_size(message)
+
+    def close(self) -> None:
+        """Give the context back; the first thing after the call, whatever it did."""
+        self._operation.detach()
+        token, self._token = self._token, None
+        if token is not None:
+            SENDING.reset(token)
+
+    def forget(self) -> None:
+        """The coroutine is being closed, in a context that may not be its own."""
+        self._operation.forget()
+        self._token = None
+        self.end(None)
+
+    def succeeded(self) -> None:
+        """``publish`` returned."""
+        event = self._event
+        failure: Failure | None = None
+        receivers = self.receivers
+        if receivers is not None and event.kind in semconv.ADDRESSED_EVENTS and not self.cluster and not self._excluded:
+            if receivers == 0:
+                failure = _UNDELIVERED
+                self._count_undelivered()
+            elif receivers > 1 and event.kind == semconv.COMMAND_EVENT:
+                self._count_duplicated()
+        if failure is not None and self._flight is not None:
+            self._workflows.in_flight.remove(self._flight)
+        if self._compensate is not None and self._stage is not None and self._stage.workflow is not None:
+            self._stage.workflow.compensations += 1
+            self._count_compensation(semconv.UNDELIVERED if failure is not None else semconv.DELIVERED)
+        self.end(failure)
+
+    def failed(self, exception: BaseException) -> None:
+        """``publish`` raised."""
+        if self._flight is not None:
+            self._workflows.in_flight.remove(self._flight)
+        failure = failure_of(exception)
+        if self._stage is not None:
+            self._stage.recorded = exception
+        ledger = self._telemetry.ledger
+        if not self._excluded:
+            error = ledger.error(type_name(failure.exception or exception))
+            ledger.add(semconv.EVENTS_PUBLISH_ERRORS, (self._event.kind, error))
+            ledger.add(semconv.EVENTS, (self._event.kind, semconv.ERROR))
+        if self._compensate is not None and self._stage is not None and self._stage.workflow is not None:
+            self._count_compensation(semconv.UNDELIVERED)
+            self._stage.workflow.failure = failure._replace(exception=None)
+        self.end(failure)
+
+    def end(self, failure: Failure | None) -> None:
+        """End the spans, tell the step, measure."""
+        telemetry, operation, event = self._telemetry, self._operation, self._event
+        late: dict[str, Any] = {}
+        if self.receivers is not None:
+            late[semconv.RECEIVERS] = self.receivers
+        if self.size is not None:
+            late[semconv.MESSAGING_BODY_SIZE] = self.size
+        stage = self._stage
+        step = stage.step if stage is not None and event.kind == semconv.COMMAND_EVENT else None
+        if failure is not None and self._late_span is not None and step is None and self._compensate is None:
+            # Without detailed timing a failed publish that no step can tell of gets its span after all.
+            operation = self._telemetry.operation(*self._late_span, operation.start_ns)
+        operation.end(failure, late)
+        # The exception is told once: on `send`, or on what stands for it without detailed timing.
+        if failure is not None and operation.span is not None:
+            failure = failure._replace(exception=None)
+        if stage is not None and stage.workflow is not None and failure is not None and stage.recorded is not None:
+            stage.workflow.recorded_exception = True
+        if step is not None:
+            step.receivers = self.receivers
+            step.failure = failure
+            if step.attributes and self.size is not None:
+                step.attributes[semconv.MESSAGING_BODY_SIZE] = self.size
+        if self._compensate is not None:
+            if telemetry.options.detailed_timing:
+                late.pop(semconv.MESSAGING_BODY_SIZE, None)
+            self._compensate.end(failure, late)
+        if not self._excluded:
+            if self.size is not None:
+                telemetry.instruments.record(semconv.EVENT_SIZE, self.size, (event.kind,), operation.context)
+            if telemetry.options.messaging_metrics:
+                self._messaging_metrics(failure)
+
+    def _messaging_metrics(self, failure: Failure | None) -> None:
+        instruments, info, operation = self._telemetry.instruments, self._info, self._operation
+        error = self._telemetry.ledger.error(failure.error_type) if failure is not None else ""
+        key = (semconv.SEND, info.system, info.prefix + self._telemetry.ledger.event(self._event.name), error)
+        instruments.record(
+            semconv.MESSAGING_OPERATION_DURATION, operation.elapsed, (*key, semconv.SEND), operation.context
+        )
+        self._telemetry.ledger.add(semconv.MESSAGING_SENT, key)
+
+    def _count_undelivered(self) -> None:
+        ledger, event = self._telemetry.ledger, self._event
+        worker = event.worker or event.name.partition(".")[2] or event.name
+        ledger.add(semconv.EVENTS_UNDELIVERED, (event.kind, ledger.worker(worker)))
+        ledger.add(semconv.EVENTS, (event.kind, semconv.ERROR))
+
+    def _count_duplicated(self) -> None:
+        worker = self._telemetry.ledger.worker(self._event.worker)
+        self._telemetry.ledger.add(semconv.COMMANDS_DUPLICATED, (worker,))
+        self._telemetry.warn_once(
+            f"duplicated {worker}",
+            "a command for worker %r reached %d receivers: pub/sub delivers to every subscriber, so each of them "
+            "runs it and its workflow may go wrong; run one WorkerManager for each worker type",
+            worker,
+            self.receivers,
+        )
+
+    def _count_compensation(self, status: str) -> None:
+        stage = self._stage
+        if stage is not None and stage.workflow is not None:
+            workflow = self._telemetry.ledger.workflow(stage.workflow.workflow_id)
+            self._telemetry.ledger.add(semconv.COMPENSATIONS, (workflow, status))
+
+
+def _with_carrier(data: Mapping[str, Any], carrier: dict[str, Any]) -> Any:
+    """A copy of the event with the carrier, the last key: the caller's own is never changed."""
+    if type(data) is dict:
+        if semconv.CARRIER_KEY in data:  # an event that is published again: the old carrier must not stay
+            data = {key: value for key, value in data.items() if key != semconv.CARRIER_KEY}
+        return {**data, semconv.CARRIER_KEY: carrier}
+    changed: Any = copy.copy(data)
+    changed[semconv.CARRIER_KEY] = carrier
+    return changed
+
+
+def body_size(message: object) -> int | None:
+    """Bytes of a serialised event without the carrier, which stands at its end: no second serialisation."""
+    if isinstance(message, str):
+        message = message.encode("utf-8", "replace")
+    if not isinstance(message, bytes):
+        return None
+    at = message.rfind(_MARK)
+    if at < 0:
+        return len(message)
+    while at > 0 and message[at - 1] in b" ,":
+        at -= 1
+    return at + len(b"}")

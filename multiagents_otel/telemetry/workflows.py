@@ -1,0 +1,494 @@
+"""Workflows and their steps: identity kept with the saga, one root, whoever sees the end.
+
+A workflow's ids, start and sampling decision are put into ``SagaContext.metadata`` before the framework
+saves it. The process that sees a step or a workflow end emits its span with them; a process that takes a
+workflow over finds them there. What has ended here does not end again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import timezone
+from typing import Any, Final
+
+from opentelemetry import trace
+from opentelemetry._logs import SeverityNumber
+from opentelemetry.context import Context, get_current
+from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceState
+
+from multiagents_otel import semconv
+from multiagents_otel.semconv import WorkflowStatus
+from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
+from multiagents_otel.telemetry.failure import Failure
+from multiagents_otel.telemetry.identity import Identity, can_pin, decide, start_pinned
+from multiagents_otel.telemetry.in_flight import Flight, InFlight
+from multiagents_otel.telemetry.operation import finish
+from multiagents_otel.telemetry.propagation import parse_traceparent, traceparent
+
+_CAPACITY: Final = 50_000
+_REMEMBERED: Final = 10_000
+ENDED_STATES: Final = frozenset({"completed", "compensated", "cancelled", "failed"})
+"""Saga states after which a workflow that is loaded from the store has ended."""
+
+
+class Step:
+    """A step in flight."""
+
+    __slots__ = (
+        "attributes", "command_id", "ended", "failure", "identity", "kind", "name", "queue_time",
+        "receivers", "span", "start", "start_ns", "worker",
+    )  # fmt: skip
+
+    def __init__(self, name: str, worker: str | None, identity: Identity, start_ns: int, start: int | None) -> None:
+        self.name = name
+        self.worker = worker
+        self.identity = identity
+        self.start_ns = start_ns
+        self.start = start  # None in a process that did not start it: its monotonic clock knows nothing of it
+        self.kind = SpanKind.INTERNAL
+        self.span: Span | None = None
+        self.command_id: str | None = None
+        self.receivers: int | None = None
+        self.queue_time: float | None = None
+        self.failure: Failure | None = None
+        self.attributes: dict[str, Any] = {}
+        self.ended = False
+
+
+class Workflow:
+    """A workflow that this process holds."""
+
+    __slots__ = (
+        "compensations", "failed_step", "failure", "identity", "links", "parent", "recorded_exception", "saga",
+        "span", "stalled", "start", "start_ns", "step", "transaction_id", "workflow_id",
+    )  # fmt: skip
+
+    def __init__(self, saga: Any, workflow_id: str, identity: Identity, start_ns: int, start: int | None) -> None:
+        self.saga = saga
+        self.transaction_id: str = saga.transaction_id
+        self.workflow_id = workflow_id
+        self.identity = identity
+        self.start_ns = start_ns
+        self.start = start
+        self.parent: SpanContext | None = None
+        self.links: tuple[Link, ...] = ()
+        self.span: Span | None = None
+        self.step: Step | None = None
+        self.failed_step: str | None = None
+        self.failure: Failure | None = None
+        self.recorded_exception = False
+        self.compensations = 0
+        self.stalled = False
+
+    def within(self, context: Context) -> Context:
+        """A context in which the workflow's span is the current one."""
+        return trace.set_span_in_context(NonRecordingSpan(self.identity.span_context), context)
+
+
+class Workflows:
+    """The workflows of this process; every map is bounded."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._ledger = telemetry.ledger
+        self._active: dict[str, Workflow] = {}
+        self._stalled: dict[str, Workflow] = {}
+        self._ended: dict[str, None] = {}
+        self.in_flight = InFlight(telemetry.ledger, telemetry.options.stall_grace, self._late)
+        gauges = telemetry.instruments.gauges
+        gauges[semconv.ACTIVE_WORKFLOWS.name] = lambda: self._count(self._active)
+        gauges[semconv.WORKFLOWS_STALLED.name] = lambda: self._count(self._stalled)
+
+    def clear(self) -> None:
+        """Let go of everything: after ``uninstrument()`` nothing more is emitted."""
+        self.in_flight.clear()
+        self._active.clear()
+        self._stalled.clear()
+
+    def register(self, workflow_id: str, workers: list[str]) -> None:
+        """Known label sets start at 0."""
+        ledger = self._ledger
+        workflow = ledger.workflow(workflow_id)
+        ledger.register(semconv.WORKFLOWS_STARTED, [(workflow,)])
+        ledger.register(semconv.WORKFLOWS, [(workflow, status.value) for status in WorkflowStatus])
+        ledger.register(semconv.WORKFLOW_STALLS, [(workflow,)])
+        ledger.register(semconv.WORKFLOWS_STALLED, [(workflow,)])
+        ledger.register(semconv.ACTIVE_WORKFLOWS, [(workflow,)])
+        ledger.register(semconv.COMPENSATIONS, [(workflow, semconv.DELIVERED), (workflow, semconv.UNDELIVERED)])
+        for name in workers:
+            worker = ledger.worker(name)
+            ledger.register(semconv.EVENTS_UNDELIVERED, [(semconv.COMMAND_EVENT, worker)])
+            ledger.register(semconv.COMMANDS_DUPLICATED, [(worker,)])
+            ledger.register(semconv.EVENTS_STALE, [(worker,)])
+            ledger.register(semconv.EVENTS_IN_FLIGHT, [(worker,)])
+        for kind in (semconv.COMMAND_EVENT, semconv.RESULT_EVENT):
+            ledger.register(semconv.EVENTS, [(kind, semconv.SUCCESS), (kind, semconv.ERROR)])
+
+    # --- a workflow's start --------------------------------------------------------------------
+
+    def begin(self, saga: Any, workflow_id: str, caller: Context, start_ns: int, start: int | None) -> Workflow:
+        """A workflow starts: fix its identity and put it into the saga, whose next save carries it."""
+        telemetry = self._telemetry
+        workflow = self._identify(saga, workflow_id, caller, start_ns, start)
+        self._hold(workflow)
+        if isinstance(saga.metadata, dict) and workflow.span is None:
+            saga.metadata[semconv.CARRIER_KEY] = _to_metadata(workflow)
+        self._ledger.add(semconv.WORKFLOWS_STARTED, (self._ledger.workflow(workflow_id),))
+        try:
+            telemetry.log(
+                semconv.LOG_WORKFLOW_STARTED,
+                SeverityNumber.INFO,
+                f"workflow {workflow_id} started",
+                workflow.within(NO_CONTEXT),
+                self._ids(workflow),
+            )
+        except Exception:
+            telemetry.guard.caught("log")
+        return workflow
+
+    def _identify(self, saga: Any, workflow_id: str, caller: Context, start_ns: int, start: int | None) -> Workflow:
+        telemetry = self._telemetry
+        parent = trace.get_current_span(caller).get_span_context()
+        links: tuple[Link, ...] = ()
+        parent_context = caller
+        if parent.is_valid and telemetry.options.workflow_parent == "link":
+            links = (Link(parent),)
+            parent_context = trace.set_span_in_context(trace.INVALID_SPAN, caller)
+        name = semconv.workflow_span(workflow_id)
+        attributes = {semconv.TRANSACTION_ID: saga.transaction_id, semconv.WORKFLOW_ID: workflow_id}
+        tracer = telemetry.tracer
+        span: Span | None = None
+        identity = _UNRECORDED
+        if telemetry.tracing:
+            try:
+                if can_pin(tracer):
+                    identity = decide(tracer, name, parent_context, attributes, links)
+                else:
+                    self._warn_unpinnable()
+                    span = tracer.start_span(name, parent_context, SpanKind.INTERNAL, attributes, links, start_ns)
+                    decision = Decision.RECORD_AND_SAMPLE if span.is_recording() else Decision.DROP
+                    identity = Identity(span.get_span_context(), decision)
+            except Exception:
+                telemetry.guard.caught("workflow")
+        if identity is _UNRECORDED:
+            # Nothing will be emitted for it; its children still hang below the caller, if there is one.
+            identity = Identity(parent, Decision.DROP)
+        workflow = Workflow(saga, workflow_id, identity, start_ns, start)
+        workflow.links = links
+        workflow.parent = parent if parent.is_valid and not links else None
+        workflow.span = span
+        return workflow
+
+    def find(self, saga: Any, *, adopt: bool) -> Workflow | None:
+        """The workflow of a saga: held here, or (``adopt``) taken over with the identity that the saga brings."""
+        transaction_id = saga.transaction_id
+        workflow = self._active.get(transaction_id) or self._stalled.get(transaction_id)
+        if workflow is None and adopt and transaction_id not in self._ended:
+            workflow = _from_metadata(saga)
+            if workflow is not None:
+                if not can_pin(self._telemetry.tracer):
+                    workflow.identity = Identity(workflow.identity.span_context, Decision.DROP)
+                self._hold(workflow)
+        if workflow is not None:
+            workflow.saga = saga
+        return workflow
+
+    def has_ended(self, transaction_id: str) -> bool:
+        """Whether a workflow ended in this process, as far back as it remembers."""
+        return transaction_id in self._ended
+
+    def _hold(self, workflow: Workflow) -> None:
+        if len(self._active) >= _CAPACITY:
+            # Its identity is in the saga: it is taken up again when its next result comes.
+            self._active.pop(next(iter(self._active)), None)
+        self._active[workflow.transaction_id] = workflow
+
+    def _warn_unpinnable(self) -> None:
+        self._telemetry.warn_once(
+            "unpinnable",
+            "the TracerProvider is not the OpenTelemetry SDK's (its tracers have no id_generator and sampler): "
+            "workflow and step spans are opened live, and a workflow that another process finishes has no root span",
+        )
+
+    # --- steps ---------------------------------------------------------------------------------
+
+    def start_step(self, workflow: Workflow, name: str, worker: str | None) -> Step:
+        """A step starts; its identity is in the saga before the framework saves it."""
+        telemetry = self._telemetry
+        start_ns, start = time.time_ns(), time.perf_counter_ns()
+        identity = workflow.identity
+        span: Span | None = None
+        if identity.recorded:
+            tracer: Any = telemetry.tracer
+            try:
+                if can_pin(tracer):
+                    identity = identity.child(tracer.id_generator.generate_span_id())
+                else:
+                    within = workflow.within(get_current())
+                    attributes = {**self._ids(workflow), semconv.STEP_NAME: name, semconv.WORKER_NAME: worker or ""}
+                    span = tracer.start_span(
+                        semconv.step_span(name), within, self._step_kind, attributes, start_time=start_ns
+                    )
+                    identity = Identity(span.get_span_context(), identity.decision)
+            except Exception:
+                telemetry.guard.caught("step")
+                identity = Identity(identity.span_context, Decision.DROP)
+        step = Step(name, worker, identity, start_ns, start)
+        step.span = span
+        step.kind = self._step_kind
+        workflow.step = step
+        metadata = workflow.saga.metadata
+        if isinstance(metadata, dict) and isinstance(kept := metadata.get(semconv.CARRIER_KEY), dict):
+            kept["step"] = {
+                "name": name,
+                "worker": worker,
+                "span_id": f"{identity.span_context.span_id:016x}",
+                "start": start_ns,
+            }
+        return step
+
+    @property
+    def _step_kind(self) -> SpanKind:
+        return SpanKind.INTERNAL if self._telemetry.options.detailed_timing else SpanKind.PRODUCER
+
+    def end_step(self, workflow: Workflow, step: Step, failure: Failure | None) -> None:
+        """A step ended: emit its span and record its duration, once."""
+        if step.ended:
+            return
+        step.ended = True
+        if workflow.step is step:
+            workflow.step = None
+        failure = failure or step.failure
+        if failure is not None and workflow.failure is None:
+            workflow.failure = failure._replace(exception=None)
+            workflow.failed_step = step.name
+        telemetry = self._telemetry
+        elapsed, end_ns = _elapsed(step.start_ns, step.start)
+        context = NO_CONTEXT
+        if step.identity.recorded:
+            try:
+                context = self._emit_step(workflow, step, failure, end_ns)
+            except Exception:
+                telemetry.guard.caught("span")
+        key = (self._ledger.workflow(workflow.workflow_id), self._ledger.step(step.name))
+        telemetry.instruments.record(semconv.STEP_DURATION, elapsed, key, context)
+
+    def _emit_step(self, workflow: Workflow, step: Step, failure: Failure | None, end_ns: int) -> Context:
+        attributes: dict[str, Any] = {**self._ids(workflow), semconv.STEP_NAME: step.name, **step.attributes}
+        if step.worker is not None:
+            attributes[semconv.WORKER_NAME] = step.worker
+        if step.command_id is not None:
+            attributes[semconv.MESSAGING_MESSAGE_ID] = step.command_id
+        if step.receivers is not None:
+            attributes[semconv.RECEIVERS] = step.receivers
+        if step.queue_time is not None:
+            attributes[semconv.QUEUE_TIME] = step.queue_time
+        span = step.span
+        if span is None:
+            name = semconv.step_span(step.name)
+            within = workflow.within(get_current())
+            span = start_pinned(
+                self._telemetry.tracer, step.identity, name, within, step.kind, attributes, (), step.start_ns
+            )
+        else:
+            span.set_attributes(attributes)
+        self._telemetry.call_hook(self._telemetry.options.step_hook, span, workflow.saga, step.name)
+        finish(span, failure, None, end_ns)
+        return trace.set_span_in_context(span, NO_CONTEXT)
+
+    # --- a workflow's end ----------------------------------------------------------------------
+
+    def end(self, workflow: Workflow, status: WorkflowStatus, failure: Failure | None = None) -> None:
+        """A workflow ended: emit the root, count, and remember that it has ended."""
+        transaction_id = workflow.transaction_id
+        label = self._ledger.workflow(workflow.workflow_id)
+        if workflow.stalled:
+            self._recovered(workflow, status)
+            return
+        if self._active.pop(transaction_id, None) is None:
+            return
+        if workflow.step is not None:
+            self.end_step(workflow, workflow.step, failure if status is not WorkflowStatus.CANCELLED else None)
+        elapsed, end_ns = _elapsed(workflow.start_ns, workflow.start)
+        failure = failure or workflow.failure
+        if status in (WorkflowStatus.COMPLETED, WorkflowStatus.CANCELLED):
+            failure = None
+        elif failure is None:
+            failure = Failure("_OTHER")
+        context = workflow.within(NO_CONTEXT)
+        if workflow.identity.recorded:
+            try:
+                context = self._emit_root(workflow, status, failure, end_ns)
+            except Exception:
+                self._telemetry.guard.caught("span")
+        self._ledger.add(semconv.WORKFLOWS, (label, status.value))
+        self._telemetry.instruments.record(semconv.WORKFLOW_DURATION, elapsed, (label, status.value), context)
+        if status is WorkflowStatus.STALLED:
+            self._stall(workflow, failure)
+        else:
+            self._remember(transaction_id)
+
+    def _emit_root(self, workflow: Workflow, status: WorkflowStatus, failure: Failure | None, end_ns: int) -> Context:
+        attributes: dict[str, Any] = {**self._ids(workflow), semconv.WORKFLOW_STATUS: status.value}
+        if failure is not None and workflow.failed_step is not None:
+            attributes[semconv.FAILED_STEP] = workflow.failed_step
+        span = workflow.span
+        if span is None:
+            name = semconv.workflow_span(workflow.workflow_id)
+            parent = NonRecordingSpan(workflow.parent) if workflow.parent else trace.INVALID_SPAN
+            context = trace.set_span_in_context(parent, get_current())
+            span = start_pinned(
+                self._telemetry.tracer,
+                workflow.identity,
+                name,
+                context,
+                SpanKind.INTERNAL,
+                attributes,
+                workflow.links,
+                workflow.start_ns,
+            )
+        else:
+            span.set_attributes(attributes)
+        self._telemetry.call_hook(self._telemetry.options.workflow_hook, span, workflow.saga, status.value)
+        if workflow.recorded_exception and failure is not None:
+            failure = failure._replace(exception=None)
+        finish(span, failure, None, end_ns)
+        return trace.set_span_in_context(span, NO_CONTEXT)
+
+    def _remember(self, transaction_id: str) -> None:
+        if len(self._ended) >= _REMEMBERED:
+            self._ended.pop(next(iter(self._ended)), None)
+        self._ended[transaction_id] = None
+
+    # --- workflows that cannot end -------------------------------------------------------------
+
+    def _late(self, flight: Flight) -> None:
+        workflow, step = flight.workflow, flight.step
+        if workflow is None or step is None or step.ended or workflow.step is not step:
+            return
+        try:
+            failure = Failure(semconv.STALLED, f"no result within {flight.timeout:g} s and the grace after it")
+            self.end_step(workflow, step, failure)
+            self.end(workflow, WorkflowStatus.STALLED, failure)
+        except Exception:
+            self._telemetry.guard.caught("stall")
+
+    def _stall(self, workflow: Workflow, failure: Failure | None) -> None:
+        workflow.stalled = True
+        if len(self._stalled) >= _REMEMBERED:
+            self._remember(next(iter(self._stalled)))
+            self._stalled.pop(next(iter(self._stalled)), None)
+        self._stalled[workflow.transaction_id] = workflow
+        self._ledger.add(semconv.WORKFLOW_STALLS, (self._ledger.workflow(workflow.workflow_id),))
+        reason = failure.error_type if failure is not None else semconv.STALLED
+        attributes = {**self._ids(workflow), semconv.ERROR_TYPE: reason}
+        if workflow.failed_step:
+            attributes[semconv.FAILED_STEP] = workflow.failed_step
+        body = f"workflow {workflow.workflow_id} cannot go on at step {workflow.failed_step}: {reason}"
+        try:
+            self._telemetry.log(
+                semconv.LOG_WORKFLOW_STALLED, SeverityNumber.WARN, body, workflow.within(NO_CONTEXT), attributes
+            )
+        except Exception:
+            self._telemetry.guard.caught("log")
+
+    def _recovered(self, workflow: Workflow, status: WorkflowStatus) -> None:
+        """A workflow that was reported as stalled ended after all: counted and told; its root has been emitted."""
+        if self._stalled.pop(workflow.transaction_id, None) is None:
+            return
+        self._remember(workflow.transaction_id)
+        self._ledger.add(semconv.WORKFLOWS, (self._ledger.workflow(workflow.workflow_id), status.value))
+        body = f"workflow {workflow.workflow_id}, reported as stalled, ended after all: {status.value}"
+        attributes = {**self._ids(workflow), semconv.WORKFLOW_STATUS: status.value}
+        try:
+            self._telemetry.log(
+                semconv.LOG_WORKFLOW_RECOVERED, SeverityNumber.INFO, body, workflow.within(NO_CONTEXT), attributes
+            )
+        except Exception:
+            self._telemetry.guard.caught("log")
+
+    def _ids(self, workflow: Workflow) -> dict[str, Any]:
+        return {semconv.TRANSACTION_ID: workflow.transaction_id, semconv.WORKFLOW_ID: workflow.workflow_id}
+
+    def _count(self, workflows: Mapping[str, Workflow]) -> dict[tuple[str, ...], int]:
+        counts: dict[tuple[str, ...], int] = {}
+        for workflow in list(workflows.values()):
+            key = (self._ledger.workflow(workflow.workflow_id),)
+            counts[key] = counts.get(key, 0) + 1
+        return counts
+
+
+_UNRECORDED: Final = Identity(trace.INVALID_SPAN_CONTEXT, Decision.DROP)
+
+
+def _elapsed(start_ns: int, start: int | None) -> tuple[float, int]:
+    """Seconds since a start, and the end on the wall clock: monotonic here, clamped for another process' start."""
+    passed = time.perf_counter_ns() - start if start is not None else max(0, time.time_ns() - start_ns)
+    return passed * 1e-9, start_ns + passed
+
+
+# --- the identity inside the saga's metadata ----------------------------------------------------
+
+
+def _to_metadata(workflow: Workflow) -> dict[str, Any]:
+    identity = workflow.identity
+    kept: dict[str, Any] = {
+        "workflow": workflow.workflow_id,
+        "start": workflow.start_ns,
+        "decision": identity.decision.value,
+        "traceparent": traceparent(identity.span_context),
+    }
+    if identity.span_context.trace_state:
+        kept["tracestate"] = identity.span_context.trace_state.to_header()
+    if identity.attributes:
+        kept["attributes"] = identity.attributes
+    if workflow.parent is not None:
+        kept["parent"] = traceparent(workflow.parent)
+    if workflow.links:
+        kept["link"] = traceparent(workflow.links[0].context)
+    return kept
+
+
+def _from_metadata(saga: Any) -> Workflow | None:
+    """The workflow whose identity a saga brings; None without one, or with one that cannot be read."""
+    metadata = saga.metadata
+    kept = metadata.get(semconv.CARRIER_KEY) if isinstance(metadata, dict) else None
+    if not isinstance(kept, dict):
+        return None
+    try:
+        span_context = parse_traceparent(kept.get("traceparent"), is_remote=False)
+        if span_context is None:
+            span_context = trace.INVALID_SPAN_CONTEXT
+        if kept.get("tracestate"):
+            state = TraceState.from_header([kept["tracestate"]])
+            span_context = SpanContext(
+                span_context.trace_id, span_context.span_id, False, span_context.trace_flags, state
+            )
+        decision = Decision(kept["decision"]) if span_context.is_valid else Decision.DROP
+        identity = Identity(span_context, decision, kept.get("attributes"))
+        workflow = Workflow(saga, str(kept["workflow"]), identity, int(kept["start"]), None)
+        workflow.parent = parse_traceparent(kept.get("parent"))
+        link = parse_traceparent(kept.get("link"))
+        workflow.links = (Link(link),) if link is not None else ()
+        step = kept.get("step")
+        if isinstance(step, dict):
+            step_identity = identity.child(int(step["span_id"], 16))
+            workflow.step = Step(str(step["name"]), step.get("worker"), step_identity, int(step["start"]), None)
+            workflow.step.command_id = _command_in_flight(saga, workflow.step.name)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return workflow
+
+
+def _command_in_flight(saga: Any, step: str) -> str | None:
+    for execution in reversed(saga.execution_history):
+        if execution.step_name == step:
+            return execution.command_id if execution.status == "started" else None
+    return None
+
+
+def created_ns(saga: Any) -> int:
+    """When the framework created a saga (naive UTC), as ns since the epoch."""
+    return int(saga.created_at.replace(tzinfo=timezone.utc).timestamp() * 1e9)
