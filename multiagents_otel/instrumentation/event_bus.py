@@ -13,6 +13,7 @@ from typing import Any, Final
 import wrapt
 from opentelemetry import context as context_api
 from opentelemetry import trace
+from opentelemetry.trace import Link
 
 from multiagents_otel import semconv
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
@@ -40,6 +41,7 @@ class Handler(wrapt.FunctionWrapper):  # type: ignore[misc]
         self._self_event_type = event_type
         self._self_instrumentation: EventBusInstrumentation | None = instrumentation
         self._self_is_async = _is_async(handler)
+        self._self_siblings: list[weakref.ref[Handler]] = []
         # Its execution, in a task of its own, is what is processed; this call only starts the task.
         self._self_starts_worker = getattr(handler, "__module__", None) == WORKER_MANAGER_MODULE
 
@@ -47,7 +49,7 @@ class Handler(wrapt.FunctionWrapper):  # type: ignore[misc]
         instrumentation = self._self_instrumentation
         data = args[0] if args else next(iter(kwargs.values()), None)
         delivery = None
-        if instrumentation is not None and isinstance(data, MutableMapping):
+        if instrumentation is not None and (type(data) is dict or isinstance(data, MutableMapping)):
             delivery = instrumentation.receive(self, data)
         if delivery is None:
             return wrapped(*args, **kwargs)
@@ -73,7 +75,14 @@ class Handler(wrapt.FunctionWrapper):  # type: ignore[misc]
 
     @property
     def bus(self) -> Any:
+        """The bus that it is subscribed to; None once that is gone."""
         return self._self_bus()
+
+    @property
+    def siblings(self) -> list[weakref.ref[Handler]]:
+        """The handlers of the same event type on the same bus, this one among them."""
+        siblings: list[weakref.ref[Handler]] = self._self_siblings
+        return siblings
 
     @property
     def event_type(self) -> str:
@@ -219,17 +228,20 @@ class EventBusInstrumentation:
     def _begin(self, bus: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sending | None:
         event_type = args[0] if args else kwargs.get("event_type")
         data = args[1] if len(args) >= 2 else kwargs.get("event_data")
-        if type(event_type) is not str or not isinstance(data, Mapping):
+        if type(event_type) is not str or not (type(data) is dict or isinstance(data, Mapping)):
             return None
+        telemetry = self._telemetry
+        if not telemetry.settled:
+            telemetry.settle()
         outer = SENDING.get()
         if outer is not None and outer.bus is bus and outer.continues(data):
             return None
-        if self._telemetry.passive and not context_api.get_current():
+        if telemetry.passive and not context_api.get_current():
             return None  # nothing to record and nothing to hand on
         client = getattr(bus, "redis_client", None)
         if client is not None:
             self._watch(client)
-        return Sending(self._telemetry, self._workflows, bus, self.buses[bus], event_type, data)
+        return Sending(telemetry, self._workflows, bus, self.buses[bus], event_type, data)
 
     def _end_sending(self, sending: Sending, exception: BaseException | None) -> None:
         try:
@@ -301,6 +313,7 @@ class EventBusInstrumentation:
             wrappers = self._by_bus.setdefault(bus, {}).setdefault(event_type, [])
             wrappers[:] = [ref for ref in wrappers if ref() is not None]
             wrappers.append(weakref.ref(wrapper))
+            wrapper._self_siblings = wrappers
         except TypeError:
             pass
 
@@ -366,29 +379,39 @@ class EventBusInstrumentation:
         """A handler is about to be called: take the carrier out and start what has to be started."""
         telemetry = self._telemetry
         try:
+            if not telemetry.settled:
+                telemetry.settle()
             if telemetry.passive and semconv.CARRIER_KEY not in data:
                 return None
             bus = handler.bus
-            handlers = sum(ref() is not None for ref in self._by_bus.get(bus, {}).get(handler.event_type, ()))
-            delivery = self.delivery(bus, handler.event_type, data, handlers)
-            if handler.starts_worker:
-                delivery.deferred = True
-            else:
-                ambient = trace.get_current_span().get_span_context().is_valid
-                delivery.start(own_listener=not ambient or _in_listener(bus))
+            siblings = handler.siblings
+            handlers = 1 if len(siblings) <= 1 else sum(ref() is not None for ref in siblings)
+            delivery = self.delivery(bus, handler.event_type, data, handlers, deferred=handler.starts_worker)
+            ambient = context_api.get_current()
+            links: tuple[Link, ...] = ()
+            if ambient and not _in_listener(bus):  # nobody's context but the listener's: nothing of it is meant for us
+                if suppressed(ambient):
+                    delivery.suppress()
+                current = trace.get_current_span(ambient).get_span_context()
+                parent = trace.get_current_span(delivery.message.context).get_span_context()
+                if current.is_valid and current.span_id != parent.span_id:
+                    links = (Link(current),)
+            if not delivery.deferred:
+                delivery.start(links)
             return delivery
         except Exception:
             telemetry.guard.caught("process")
             data.pop(semconv.CARRIER_KEY, None)
             return None
 
-    def delivery(self, bus: Any, event_type: str, data: MutableMapping[str, Any], handlers: int = 1) -> Delivery:
+    def delivery(
+        self, bus: Any, event_type: str, data: MutableMapping[str, Any], handlers: int = 1, *, deferred: bool = False
+    ) -> Delivery:
         """The delivery of an event's dict; its command, if it is a result, is answered."""
         message = self._messages.take(self._telemetry, event_type, data, handlers)
-        own = suppressed(context_api.get_current()) and _in_listener(bus)
-        if message.event.kind == semconv.RESULT_EVENT and isinstance(command_id := data.get("command_id"), str):
+        if message.event.kind == semconv.RESULT_EVENT and type(command_id := data.get("command_id")) is str:
             self._workflows.in_flight.remove(command_id)
-        return Delivery(self._telemetry, self.buses[bus], message, data, own_listener=own)
+        return Delivery(self._telemetry, self.buses[bus], message, data, deferred=deferred)
 
     async def handle(self, delivery: Delivery, awaitable: Any) -> Any:
         """Await a handler inside its delivery."""
@@ -411,8 +434,6 @@ class EventBusInstrumentation:
         """A handler is done; a deferred delivery goes on in its worker's task."""
         try:
             if not delivery.deferred or exception is not None:
-                if isinstance(exception, asyncio.CancelledError):
-                    exception = None
                 delivery.end(exception)
         except Exception:
             self._telemetry.guard.caught("process")

@@ -29,7 +29,7 @@ class Patch(NamedTuple):
 
     Attributes:
         module: the module that owns it; patched when (and if) it is imported.
-        owner: a class of that module, or "" for the module itself.
+        owner: a class or an object of that module, or "" for the module itself.
         name: the attribute.
         build: gives the replacement for an original.
     """
@@ -83,7 +83,7 @@ class PatchSet:
             )
 
     def replace(self, owner: Any, name: str, build: Callable[[Any], Any]) -> None:
-        """Replace one attribute of a class or module; once, however often it is asked for."""
+        """Replace one attribute of a class, a module or an object; once, however often it is asked for."""
         original = vars(owner).get(name, _MISSING)
         if any(row.owner is owner and row.name == name and row.replacement is original for row in self._applied):
             return

@@ -1,6 +1,7 @@
 """Exceptions that the framework swallows: it catches them, logs their text, and goes on.
 
-The log call is made inside the ``except`` clause, where the exception itself can still be seen.
+The log call is made inside the ``except`` clause, where the exception itself can still be seen. Only the
+module logger's ``error`` is replaced: its other methods, called for every event, cost nothing more.
 """
 
 from __future__ import annotations
@@ -12,21 +13,15 @@ from typing import Any
 from multiagents_otel.instrumentation.patching import Switch
 
 
-class LoggerProxy:
-    """A framework module's logger, which tells of the exception being handled when ``error`` is called."""
+def telling_error(logger: Any, switch: Switch, swallowed: Callable[[BaseException], None]) -> Callable[..., Any]:
+    """A logger's ``error`` that first tells of the exception being handled, if there is one."""
+    own = getattr(type(logger), "error", None)
 
-    def __init__(self, logger: Any, switch: Switch, swallowed: Callable[[BaseException], None]) -> None:
-        self._logger = logger
-        self._switch = switch
-        self._swallowed = swallowed
+    def error(*args: Any, **kwargs: Any) -> Any:
+        if switch.on and (exception := sys.exc_info()[1]) is not None:
+            swallowed(exception)
+        # structlog finds its methods anew at each call, so that a later configuration holds: so do we.
+        method = own.__get__(logger) if own is not None else logger.__getattr__("error")
+        return method(*args, **kwargs)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._logger, name)
-
-    def error(self, *args: Any, **kwargs: Any) -> Any:
-        """The logger's own ``error``, after the exception was told."""
-        if self._switch.on:
-            exception = sys.exc_info()[1]
-            if exception is not None:
-                self._swallowed(exception)
-        return self._logger.error(*args, **kwargs)
+    return error

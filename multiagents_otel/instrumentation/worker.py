@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import sys
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
 from multiagents_otel import semconv
 from multiagents_otel.instrumentation.event_bus import WORKER_MANAGER_MODULE, EventBusInstrumentation
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
-from multiagents_otel.instrumentation.swallowed import LoggerProxy
+from multiagents_otel.instrumentation.swallowed import telling_error
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import DELIVERY, Delivery
 from multiagents_otel.telemetry.execution import Execution, WorkerProxy
@@ -34,7 +35,7 @@ class WorkerInstrumentation:
             row("WorkerManager", "register", self._register),
             row("WorkerManager", "_handle_command", self._handle_command),
             row("WorkerManager", "_execute_worker_with_timeout", self._execute),
-            row("", "logger", self._logger),
+            row("logger", "error", self._logger_error),
             Patch(DECORATORS_MODULE, "", "asyncio", lambda original: _Asyncio(original, self._patches.switch)),
         ]
 
@@ -114,9 +115,10 @@ class WorkerInstrumentation:
         try:
             if not isinstance(event_data, MutableMapping):
                 return None
-            delivery = self._buses.delivery(manager.event_bus, f"command.{worker.get_worker_type()}", event_data)
-            delivery.deferred = True
-            return delivery
+            if self._telemetry.passive:
+                return None
+            event_type = f"command.{worker.get_worker_type()}"
+            return self._buses.delivery(manager.event_bus, event_type, event_data, deferred=True)
         except Exception:
             self._telemetry.guard.caught("process")
             return None
@@ -156,7 +158,7 @@ class WorkerInstrumentation:
         except Exception:
             self._telemetry.guard.caught("worker")
 
-    def _logger(self, original: Any) -> Any:
+    def _logger_error(self, _original: Any) -> Any:
         """``_handle_command`` swallows what goes wrong and logs it: that is where it can be seen."""
 
         def swallowed(exception: BaseException) -> None:
@@ -164,7 +166,8 @@ class WorkerInstrumentation:
             if delivery is not None and delivery.operation is None:
                 delivery.swallowed(exception)
 
-        return LoggerProxy(original, self._patches.switch, swallowed)
+        logger = sys.modules[WORKER_MANAGER_MODULE].logger  # type: ignore[attr-defined]
+        return telling_error(logger, self._patches.switch, swallowed)
 
 
 class _Asyncio:

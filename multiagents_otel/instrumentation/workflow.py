@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
@@ -15,7 +16,7 @@ from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 from multiagents_otel import semconv
 from multiagents_otel.instrumentation.event_bus import EventBusInstrumentation
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
-from multiagents_otel.instrumentation.swallowed import LoggerProxy
+from multiagents_otel.instrumentation.swallowed import telling_error
 from multiagents_otel.processing.redaction import scrub
 from multiagents_otel.semconv import WorkflowStatus
 from multiagents_otel.telemetry.core import Telemetry
@@ -80,7 +81,7 @@ class WorkflowInstrumentation:
             row("_handle_result_event", self._handle_result_event),
             row("_trigger_compensations", self._trigger_compensations),
             row("_load_context", self._load_context),
-            Patch(ORCHESTRATOR_MODULE, "", "logger", self._logger),
+            Patch(ORCHESTRATOR_MODULE, "logger", "error", self._logger_error),
             Patch(SAGA_MODULE, "SagaContext", "record_step_completion", self._record_step_completion),
             Patch(SAGA_MODULE, "SagaContext", "record_step_failure", self._record_step_failure),
         ]
@@ -272,8 +273,7 @@ class WorkflowInstrumentation:
         if isinstance(kept, dict) and kept.get("workflow") != self._definition(orchestrator):
             call.ended = True  # another definition's workflow, whose workers this one shares
             return
-        waiting = any(e.status == "started" and e.command_id == call.command_id for e in saga.execution_history[-4:])
-        if call.ended or not waiting:
+        if call.ended or not _waits_for(saga, call.command_id):
             self._count_stale(worker)
 
     def _count_stale(self, worker: str) -> None:
@@ -451,7 +451,7 @@ class WorkflowInstrumentation:
                 step.queue_time = delivery.carrier.queue_time
         self._workflows.end_step(workflow, step, failure)
 
-    def _logger(self, original: Any) -> Any:
+    def _logger_error(self, _original: Any) -> Any:
         """The orchestrator swallows what goes wrong inside it: here it is seen, by the innermost that it is about."""
 
         def swallowed(exception: BaseException) -> None:
@@ -463,11 +463,19 @@ class WorkflowInstrumentation:
                 if not recorded and not (call.workflow is not None and call.workflow.recorded_exception):
                     call.swallowed = exception
 
-        return LoggerProxy(original, self._patches.switch, swallowed)
+        logger = sys.modules[ORCHESTRATOR_MODULE].logger  # type: ignore[attr-defined]
+        return telling_error(logger, self._patches.switch, swallowed)
 
     @staticmethod
     def _definition(orchestrator: Any) -> str:
         return str(orchestrator.workflow.get_id())
+
+
+def _waits_for(saga: Any, command_id: str) -> bool:
+    for execution in reversed(saga.execution_history):
+        if execution.status == "started":
+            return bool(execution.command_id == command_id)
+    return False
 
 
 def _within_step(stage: Stage) -> Context:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,7 +32,7 @@ class BusInfo:
 
     def attributes(self, operation: str, event: Event, workflow_id: str | None) -> dict[str, Any]:
         """The attributes of a ``send`` or ``process`` span at its start; the caller owns the dict."""
-        key = (operation, event.name, event.kind)
+        key = (operation, event.name, event.kind)  # one event type may carry events of several kinds
         base = self._bases.get(key)
         if base is None:
             base = {
@@ -71,23 +72,29 @@ class Buses:
     """What is known of each bus, for as long as the bus lives."""
 
     def __init__(self) -> None:
-        self._infos: weakref.WeakKeyDictionary[Any, BusInfo] = weakref.WeakKeyDictionary()
+        # By identity: a bus of the user's own may define equality, or not be hashable.
+        self._infos: dict[int, tuple[weakref.ref[object], BusInfo]] = {}
 
     def __getitem__(self, bus: object) -> BusInfo:
-        try:
-            info = self._infos.get(bus)
-            if info is None:
-                info = self._infos[bus] = BusInfo(bus)
-            return info
-        except TypeError:  # not hashable, or no weak references to it: looked at anew each time
-            return BusInfo(bus)
+        known = self._infos.get(id(bus))
+        if known is not None and known[0]() is bus:
+            return known[1]
+        return self.describe(bus, None)
 
-    def describe(self, bus: object, system: str | None) -> None:
+    def describe(self, bus: object, system: str | None) -> BusInfo:
         """Take note of a bus, with the ``messaging.system`` that its user gave."""
+        info = BusInfo(bus, system)
+        key = id(bus)
         try:
-            self._infos[bus] = BusInfo(bus, system)
-        except TypeError:
+            self._infos[key] = (weakref.ref(bus, lambda ref: self._forget(key, ref)), info)
+        except TypeError:  # no weak references to it: looked at anew each time
             pass
+        return info
 
-    def __iter__(self) -> Any:
-        return iter(list(self._infos))
+    def _forget(self, key: int, ref: weakref.ref[object]) -> None:
+        known = self._infos.get(key)
+        if known is not None and known[0] is ref:
+            del self._infos[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([bus for ref, _info in list(self._infos.values()) if (bus := ref()) is not None])

@@ -39,8 +39,10 @@ class Telemetry:
     """One ``instrument()`` call's telemetry.
 
     Attributes:
+        tracer: the tracer; a no-op one until there is a provider.
         tracing: whether spans can be recorded; False with no provider, a no-op one or a disabled SDK.
         passive: neither spans nor metrics can be recorded: patched calls only hand context on.
+        settled: the providers are there; until then :meth:`settle` looks for them at each patched call.
     """
 
     def __init__(
@@ -56,31 +58,27 @@ class Telemetry:
         self.guard = Guard(lambda component: self.ledger.add(semconv.OTEL_ERRORS, (component,)))
         self.propagation = Propagation()
         self.delays = Delays()
+        self.tracer: Tracer = NoOpTracer()
         self.tracing = False
+        self.passive = True
+        self.settled = False
         self._tracer_provider = tracer_provider
-        self._tracer: Tracer = NoOpTracer()
-        self._bound = False
         self._logger = get_logger(
             semconv.SCOPE_NAME, __version__, logger_provider=logger_provider, schema_url=semconv.SCHEMA_URL
         )
         self._warned: set[str] = set()
-        self._span_names: dict[tuple[str, str], str] = {}
-        _ = self.tracer
+        self._span_names: dict[str, dict[str, str]] = {semconv.SEND: {}, semconv.PROCESS: {}}
+        self.settle()
 
-    @property
-    def passive(self) -> bool:
-        return not self.instruments.enabled and self.tracer is not None and not self.tracing
-
-    @property
-    def tracer(self) -> Tracer:
-        """The tracer; until somebody sets a global provider, each call looks for it again."""
-        if not self._bound:
-            provider = self._tracer_provider or trace.get_tracer_provider()
-            if not isinstance(provider, trace.ProxyTracerProvider):
-                self._tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
-                self.tracing = not isinstance(self._tracer, NoOpTracer)
-                self._bound = True
-        return self._tracer
+    def settle(self) -> None:
+        """Find the tracer and see what can be recorded; for good once a provider is there."""
+        provider = self._tracer_provider or trace.get_tracer_provider()
+        there = not isinstance(provider, trace.ProxyTracerProvider)
+        if there:
+            self.tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
+            self.tracing = not isinstance(self.tracer, NoOpTracer)
+        self.settled = self.instruments.settle() and there
+        self.passive = not self.tracing and not self.instruments.enabled
 
     def operation(
         self,
@@ -88,31 +86,28 @@ class Telemetry:
         kind: SpanKind,
         parent: Context,
         attributes: Mapping[str, Any] | None,
-        links: Sequence[Link] = (),
-        start_ns: int | None = None,
-        start: int | None = None,
+        links: Sequence[Link],
+        start_ns: int,
+        start: int,
     ) -> Operation:
         """Start an operation with a span, or without one where ``attributes`` is None."""
-        start_ns = start_ns or time.time_ns()
-        start = start or time.perf_counter_ns()
         if attributes is not None:
             try:
                 span: Span = self.tracer.start_span(name, parent, kind, attributes, links, start_ns)
-                recording = span if span.is_recording() else None
-                return Operation(trace.set_span_in_context(span, parent), recording, start_ns, start)
+                context = trace.set_span_in_context(span, parent)
+                return Operation(context, span if span.is_recording() else None, start_ns, start)
             except Exception:
                 self.guard.caught("span")
         return Operation(parent, None, start_ns, start)
 
     def span_name(self, operation: str, event_type: str) -> str:
         """``send command.charge``; the operation alone beyond 200 distinct event types."""
-        key = (operation, event_type)
-        name = self._span_names.get(key)
+        names = self._span_names[operation]
+        name = names.get(event_type)
         if name is None:
-            bounded = self.ledger.event(event_type)
-            name = operation if bounded is semconv.OTHER else f"{operation} {bounded}"
-            if bounded is not semconv.OTHER:
-                self._span_names[key] = name
+            if self.ledger.event(event_type) is semconv.OTHER:
+                return operation
+            name = names[event_type] = f"{operation} {event_type}"
         return name
 
     def call_hook(self, hook: Callable[..., Any] | None, span: Span | None, *args: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from multiagents_otel import semconv
 
 _MAX_ID: Final = 256
+_WITH_WORKER: Final = frozenset({semconv.COMMAND_EVENT, semconv.RESULT_EVENT})
 
 
 def text(value: object) -> str | None:
@@ -21,41 +22,56 @@ class Event:
     Attributes:
         name: the event type it is published under, without the channel's prefix (``command.charge``).
         kind: the contract's class name (``CommandEvent``, ...; ``Event`` for any other).
-        worker: the worker type that a command or a result is of, else "".
         id, correlation_id, transaction_id: as the event has them, or None.
     """
 
-    __slots__ = ("correlation_id", "id", "kind", "name", "transaction_id", "worker")
+    __slots__ = ("correlation_id", "id", "kind", "name", "transaction_id")
 
     def __init__(self, name: str, data: Mapping[str, Any]) -> None:
         self.name = name
         self.id = text(data.get("id"))
         metadata = data.get("metadata")
-        if isinstance(metadata, Mapping):
+        if type(metadata) is dict:
             self.correlation_id = text(metadata.get("correlation_id"))
             self.transaction_id = text(metadata.get("transaction_id"))
         else:
             self.correlation_id = self.transaction_id = None
         self.kind = kind_of(data.get("type"))
-        self.worker = ""
-        if self.kind in (semconv.COMMAND_EVENT, semconv.RESULT_EVENT):
-            self.worker = name.partition(".")[2] or name
+
+    @property
+    def subject(self) -> str:
+        """What comes after the first dot of the name: a command's and a result's worker, a compensation's name."""
+        return self.name.partition(".")[2] or self.name
+
+    @property
+    def worker(self) -> str:
+        """The worker type that a command or a result is of, else ""."""
+        return self.subject if self.kind in _WITH_WORKER else ""
 
     @property
     def step(self) -> str | None:
         """The step that a command or its result belongs to: the framework correlates them as ``<transaction>.<step>``."""
         transaction, correlation = self.transaction_id, self.correlation_id
-        if transaction and correlation and correlation.startswith(transaction + "."):
-            return correlation[len(transaction) + 1 :] or None
+        if transaction and correlation and correlation.startswith(transaction):
+            at = len(transaction)
+            if correlation[at : at + 1] == ".":
+                return correlation[at + 1 :] or None
         return None
+
+
+_KINDS: dict[object, str] = {
+    **semconv.EVENT_CLASSES,
+    **{name: name for name in (*semconv.EVENT_CLASSES.values(), semconv.EVENT)},
+}
 
 
 def kind_of(value: object) -> str:
     """The class name for an event's ``type``: the framework's enum, its value, or the class name itself."""
-    value = getattr(value, "value", value)  # a str enum does not hash as its value does
-    if type(value) is not str:
+    try:
+        kind = _KINDS.get(value)
+        if kind is None:
+            # A str enum does not hash as its value does.
+            kind = _KINDS.get(getattr(value, "value", None), semconv.EVENT)
+    except TypeError:  # not hashable
         return semconv.EVENT
-    kind = semconv.EVENT_CLASSES.get(value)
-    if kind is None:
-        kind = value if value in semconv.EVENT_CLASSES.values() else semconv.EVENT
     return kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from contextvars import Token
 from typing import Any
@@ -32,7 +33,7 @@ class Execution:
         self._worker = worker
         self._label = telemetry.ledger.worker(worker)
         self._timeout = float(timeout) if type(timeout) in (int, float) else None  # type: ignore[arg-type]
-        self._excluded = matches(telemetry.options.excluded_workers, worker)
+        self._excluded = bool(telemetry.options.excluded_workers) and matches(telemetry.options.excluded_workers, worker)
         self._operation: Operation | None = None
         self._outcome: Outcome | None = None
         self._failure: Failure | None = None
@@ -79,6 +80,9 @@ class Execution:
             kind,
             delivery.context,
             attributes,
+            (),
+            time.time_ns(),
+            time.perf_counter_ns(),
         )
         self._operation.attach()
         if not self._excluded:
@@ -159,7 +163,8 @@ class Execution:
         failure = self._failure
         if exception is not None and failure is None and isinstance(exception, Exception):
             failure = failure_of(exception)  # the framework's own code or a monitor raised
-        delivery.finish(failure, failed=failure is not None)
+            message.outcome = semconv.ERROR
+        delivery.finish(failure)
 
 
 class WorkerProxy:

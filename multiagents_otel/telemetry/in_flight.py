@@ -52,13 +52,15 @@ class InFlight:
         self._queues: dict[float, dict[str, Flight]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._due = 0.0
 
     def __len__(self) -> int:
         return len(self._flights)
 
     def add(self, command_id: str, worker: str, timeout: float, workflow: Workflow | None, step: Step | None) -> None:
         """A command is being published."""
-        self.remove(command_id)
+        if command_id in self._flights:
+            self.remove(command_id)
         if len(self._flights) >= _CAPACITY:
             self.remove(next(iter(self._flights)))
         if timeout not in self._queues and len(self._queues) >= 256:
@@ -108,10 +110,14 @@ class InFlight:
         except RuntimeError:
             return
         timer, owner = self._timer, self._loop
-        if timer is not None and owner is not None and not owner.is_closed():
-            if owner is not loop or timer.when() - owner.time() <= deadline - time.monotonic():
-                return
-            timer.cancel()
+        if timer is not None and owner is not None:
+            if owner is loop:
+                if self._due <= deadline:
+                    return
+                timer.cancel()
+            elif not owner.is_closed():
+                return  # that loop's timer serves this one's commands too
         self._loop = loop
+        self._due = deadline
         # An empty context: the timer must not carry the span that happens to be current.
         self._timer = loop.call_later(max(0.0, deadline - time.monotonic()), self.sweep, context=contextvars.Context())

@@ -32,13 +32,14 @@ class Instruments:
         ledger: the sums that counters and gauges read.
         gauges: by instrument name, what gives a gauge's values at collection.
         active: whether callbacks observe anything.
+        enabled: False for a provider that records nothing: none set yet, a no-op one, ``OTEL_SDK_DISABLED``.
     """
 
     def __init__(self, meter: Meter, *, messaging: bool) -> None:
         self.ledger = Ledger()
         self.gauges: dict[str, Gauge] = {}
         self.active = True
-        self._enabled: bool | None = None
+        self.enabled = False
         self.messaging = False
         self._meter = meter
         self._attributes: dict[tuple[str, Key], dict[str, str]] = {}
@@ -47,16 +48,12 @@ class Instruments:
         if messaging:
             self.add_messaging()
 
-    @property
-    def enabled(self) -> bool:
-        """False for a provider that records nothing: none set yet, a no-op one, ``OTEL_SDK_DISABLED``."""
-        if self._enabled is None:
-            # The API's proxy of a provider that nobody has set yet keeps the real meter, or None, here.
-            meter = getattr(self._meter, "_real_meter", self._meter)
-            if meter is None:
-                return False
-            self._enabled = not isinstance(meter, NoOpMeter)
-        return self._enabled
+    def settle(self) -> bool:
+        """See whether the provider records anything; True once that is known for good."""
+        # The API's proxy for a provider that nobody has set yet keeps the real meter, or None, here.
+        meter = getattr(self._meter, "_real_meter", self._meter)
+        self.enabled = meter is not None and not isinstance(meter, NoOpMeter)
+        return meter is not None
 
     def add_messaging(self) -> None:
         """Create the conventions' ``messaging.*`` instruments, once."""

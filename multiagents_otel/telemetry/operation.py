@@ -25,15 +25,16 @@ class Operation:
         span: the recording span, or None.
         context: the context inside the operation; children and carriers are made from it.
         start_ns: wall clock at the start, ns.
+        start: monotonic clock at the start, ns.
     """
 
-    __slots__ = ("_start", "_token", "context", "ended", "span", "start_ns")
+    __slots__ = ("_token", "context", "ended", "span", "start", "start_ns")
 
     def __init__(self, context: Context, span: Span | None, start_ns: int, start: int) -> None:
         self.context = context
         self.span = span
         self.start_ns = start_ns
-        self._start = start
+        self.start = start
         self._token: Token[Context] | None = None
         self.ended = False
 
@@ -54,12 +55,12 @@ class Operation:
     @property
     def elapsed(self) -> float:
         """Seconds since the start, by the monotonic clock."""
-        return (time.perf_counter_ns() - self._start) * 1e-9
+        return (time.perf_counter_ns() - self.start) * 1e-9
 
     @property
     def end_ns(self) -> int:
         """The wall clock now, as start plus monotonic time."""
-        return self.start_ns + time.perf_counter_ns() - self._start
+        return self.start_ns + time.perf_counter_ns() - self.start
 
     def end(
         self, failure: Failure | None = None, attributes: Mapping[str, Any] | None = None, end_ns: int | None = None

@@ -39,14 +39,15 @@ _BAGGAGE_MEMBER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*=[\x20-\x
 
 def traceparent(context: SpanContext) -> str:
     """The W3C ``traceparent`` of a span context."""
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 0xFF:02x}"
+    return "00-%032x-%016x-%02x" % (context.trace_id, context.span_id, context.trace_flags & 0xFF)
 
 
 def parse_traceparent(value: object, *, is_remote: bool = True) -> SpanContext | None:
     """The span context that a ``traceparent`` of version 00 names; None if it is anything else."""
     if not isinstance(value, str) or not (match := _TRACEPARENT_FORMAT.fullmatch(value)):
         return None
-    context = SpanContext(int(match[1], 16), int(match[2], 16), is_remote, TraceFlags(int(match[3], 16)))
+    trace_id, span_id, flags = match.groups()
+    context = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote, TraceFlags(int(flags, 16)))
     return context if context.is_valid else None
 
 
@@ -75,7 +76,8 @@ class Propagation:
     def inject(self, carrier: dict[str, Any], context: Context) -> None:
         """Write the propagators' fields of a context into a carrier."""
         span_context = trace.get_current_span(context).get_span_context()
-        if self._default() and not span_context.trace_state and not baggage.get_all(context):
+        # A context of one value holds the span and so no baggage.
+        if self._default() and not span_context.trace_state and (len(context) == 1 or not baggage.get_all(context)):
             if span_context.is_valid:
                 carrier[_TRACEPARENT] = traceparent(span_context)
         else:
@@ -100,23 +102,36 @@ class Propagation:
 
 
 class Carrier:
-    """What an event told beside the propagators' fields, each checked; None where it did not."""
+    """What an event told beside the propagators' fields, each checked when it is asked for; None where it did not."""
 
-    __slots__ = ("error_type", "fields", "published_ns", "queue_time", "step", "transaction_id", "workflow_id")
+    __slots__ = ("fields", "published_ns")
 
     def __init__(self, value: object) -> None:
         fields: dict[str, Any] = value if type(value) is dict else {}
         self.fields = fields
         published = fields.get(semconv.CARRIER_PUBLISHED)
         self.published_ns: int | None = published if type(published) is int and 0 < published < 1 << 63 else None
-        self.transaction_id = _name(fields.get(semconv.CARRIER_TRANSACTION))
-        self.workflow_id = _name(fields.get(semconv.CARRIER_WORKFLOW))
-        self.step = _name(fields.get(semconv.CARRIER_STEP))
-        self.error_type = _name(fields.get(semconv.CARRIER_ERROR_TYPE))
-        queue_time = fields.get(semconv.CARRIER_QUEUE_TIME)
-        self.queue_time: float | None = (
-            float(queue_time) if type(queue_time) in (int, float) and 0 <= queue_time < 1e9 else None
-        )
+
+    @property
+    def workflow_id(self) -> str | None:
+        """The id of the workflow's definition."""
+        return _name(self.fields.get(semconv.CARRIER_WORKFLOW))
+
+    @property
+    def step(self) -> str | None:
+        """The name of the step."""
+        return _name(self.fields.get(semconv.CARRIER_STEP))
+
+    @property
+    def error_type(self) -> str | None:
+        """On a result: the ``error.type`` of the cause."""
+        return _name(self.fields.get(semconv.CARRIER_ERROR_TYPE))
+
+    @property
+    def queue_time(self) -> float | None:
+        """On a result: the seconds that its command waited for the worker."""
+        value = self.fields.get(semconv.CARRIER_QUEUE_TIME)
+        return float(value) if type(value) in (int, float) and 0 <= value < 1e9 else None
 
 
 def _name(value: object) -> str | None:

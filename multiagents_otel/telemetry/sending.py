@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import logging
+import time
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final
@@ -23,8 +23,6 @@ from multiagents_otel.telemetry.operation import Operation
 if TYPE_CHECKING:
     from multiagents_otel.telemetry.execution import Execution
     from multiagents_otel.telemetry.workflows import Step, Workflow, Workflows
-
-_logger = logging.getLogger("multiagents_otel")
 
 _UNDELIVERED: Final = Failure(semconv.UNDELIVERED, "published, and no subscriber received it")
 _DEFAULT_TIMEOUT: Final = 300.0
@@ -70,55 +68,53 @@ class Sending:
         self.receivers: int | None = None
         self.cluster = False
         self.size: int | None = None
-        self._token: Token[Sending | None] | None = None
         self._compensate: Operation | None = None
         self._flight: str | None = None
+        self._late_span: tuple[Any, ...] | None = None
         options = telemetry.options
         event = self._event = Event(name, data)
+        kind = event.kind
         self._excluded = bool(options.excluded_events) and matches(options.excluded_events, name)
         context = get_current()
-        self._stage = self._stage_of(event)
+        stage = self._stage = self._stage_of(event)
         execution = EXECUTION.get()
-        delivery = execution.delivery if execution is not None else None
-        workflow = self._stage.workflow if self._stage is not None else None
-        workflow_id = workflow.workflow_id if workflow else delivery.carrier.workflow_id if delivery else None
-        spans = (
-            telemetry.tracing
-            and not self._excluded
-            and (event.kind != semconv.STATUS_EVENT or options.status_events)
-            and not suppressed(context)
-        )
-        if spans and workflow_id is not None:
+        workflow = stage.workflow if stage is not None else None
+        workflow_id: str | None = None
+        if workflow is not None:
+            workflow_id = workflow.workflow_id
+        elif execution is not None:
+            workflow_id = execution.delivery.workflow_id
+        spans = telemetry.tracing and not self._excluded and (kind != semconv.STATUS_EVENT or options.status_events)
+        if spans and suppressed(context):
+            spans = False
+        elif spans and workflow_id is not None:
             # The workflow's sampling decision was made once: what is not sampled costs no span.
-            parent = trace.get_current_span(context).get_span_context()
-            spans = not parent.is_valid or bool(parent.trace_flags & 1) or trace.get_current_span(context).is_recording()
-        detailed = options.detailed_timing
-        if self._stage is not None and event.kind == semconv.COMPENSATION_EVENT:
-            context = self._start_compensate(context, workflow_id, data, spans)
-        attributes = None
+            current = trace.get_current_span(context)
+            parent = current.get_span_context()
+            spans = bool(parent.trace_flags & 1) or not parent.is_valid or current.is_recording()
+        if stage is not None and kind == semconv.COMPENSATION_EVENT:
+            context = self._start_compensate(context, workflow_id, spans)
+        attributes: dict[str, Any] | None = None
+        span_name = ""
         if spans:
-            if detailed:
-                attributes = info.attributes(semconv.SEND, event, workflow_id)
-            elif self._stage is not None and self._stage.step is not None:
-                self._stage.step.attributes = info.attributes(semconv.SEND, event, workflow_id)
-        self._late_span = None
-        if spans and not detailed:
-            name_attributes = info.attributes(semconv.SEND, event, workflow_id)
-            self._late_span = (telemetry.span_name(semconv.SEND, name), SpanKind.PRODUCER, context, name_attributes, ())
+            attributes = info.attributes(semconv.SEND, event, workflow_id)
+            span_name = telemetry.span_name(semconv.SEND, name)
+            if not options.detailed_timing:
+                self._late_span = (span_name, SpanKind.PRODUCER, context, attributes, ())
+                if stage is not None and stage.step is not None:
+                    stage.step.attributes = attributes
+                attributes = None
         operation = self._operation = telemetry.operation(
-            telemetry.span_name(semconv.SEND, name) if attributes is not None else "",
-            SpanKind.PRODUCER,
-            context,
-            attributes,
+            span_name, SpanKind.PRODUCER, context, attributes, (), time.time_ns(), time.perf_counter_ns()
         )
         if options.publish_hook is not None:
             telemetry.call_hook(options.publish_hook, operation.span, name, data)
         self.carrier = self._carrier(operation.context, workflow_id, execution, data)
         self.data = _with_carrier(data, self.carrier)
-        if event.kind == semconv.COMMAND_EVENT and event.id is not None:
+        if kind == semconv.COMMAND_EVENT and event.id is not None:
             self._start_flight(event.id, data, workflow)
         operation.attach()
-        self._token = SENDING.set(self)
+        self._token: Token[Sending | None] | None = SENDING.set(self)
 
     def _stage_of(self, event: Event) -> Stage | None:
         stage = STAGE.get()
@@ -132,13 +128,11 @@ class Sending:
         step.command_id = event.id
         return stage
 
-    def _start_compensate(
-        self, context: Context, workflow_id: str | None, data: Mapping[str, Any], spans: bool
-    ) -> Context:
+    def _start_compensate(self, context: Context, workflow_id: str | None, spans: bool) -> Context:
         stage, event, telemetry = self._stage, self._event, self._telemetry
         assert stage is not None and stage.workflow is not None  # noqa: S101 - the caller's condition
         context = stage.workflow.within(context)
-        compensation = event.name.partition(".")[2] or event.name
+        compensation = event.subject
         attributes: dict[str, Any] | None = None
         kind = SpanKind.INTERNAL
         if spans and stage.workflow.identity.recorded:
@@ -150,7 +144,10 @@ class Sending:
             step = (event.step or "").removeprefix("comp.")
             if step:
                 attributes[semconv.STEP_NAME] = step
-        self._compensate = telemetry.operation(semconv.compensate_span(compensation), kind, context, attributes)
+        name = semconv.compensate_span(compensation)
+        self._compensate = telemetry.operation(
+            name, kind, context, attributes, (), time.time_ns(), time.perf_counter_ns()
+        )
         return self._compensate.context
 
     def _carrier(
@@ -171,11 +168,11 @@ class Sending:
         return carrier
 
     def _start_flight(self, command_id: str, data: Mapping[str, Any], workflow: Workflow | None) -> None:
-        timeout = data.get("timeout_seconds")
+        timeout: Any = data.get("timeout_seconds")
         seconds = float(timeout) if type(timeout) in (int, float) and timeout >= 0 else _DEFAULT_TIMEOUT
         self._flight = command_id
         step = self._stage.step if self._stage is not None else None
-        worker = self._telemetry.ledger.worker(self._event.worker)
+        worker = self._telemetry.ledger.worker(self._event.subject)
         self._workflows.in_flight.add(command_id, worker, seconds, workflow, step)
 
     def continues(self, data: Mapping[str, Any]) -> bool:
@@ -251,7 +248,7 @@ class Sending:
         step = stage.step if stage is not None and event.kind == semconv.COMMAND_EVENT else None
         if failure is not None and self._late_span is not None and step is None and self._compensate is None:
             # Without detailed timing a failed publish that no step can tell of gets its span after all.
-            operation = self._telemetry.operation(*self._late_span, operation.start_ns)
+            operation = telemetry.operation(*self._late_span, operation.start_ns, operation.start)
         operation.end(failure, late)
         # The exception is told once: on `send`, or on what stands for it without detailed timing.
         if failure is not None and operation.span is not None:
@@ -284,8 +281,7 @@ class Sending:
 
     def _count_undelivered(self) -> None:
         ledger, event = self._telemetry.ledger, self._event
-        worker = event.worker or event.name.partition(".")[2] or event.name
-        ledger.add(semconv.EVENTS_UNDELIVERED, (event.kind, ledger.worker(worker)))
+        ledger.add(semconv.EVENTS_UNDELIVERED, (event.kind, ledger.worker(event.subject)))
         ledger.add(semconv.EVENTS, (event.kind, semconv.ERROR))
 
     def _count_duplicated(self) -> None:

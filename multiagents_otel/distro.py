@@ -1,0 +1,45 @@
+"""Distro and configurator for ``opentelemetry-instrument``: no code at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from opentelemetry.instrumentation.distro import BaseDistro
+from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+
+
+_logger = logging.getLogger("multiagents_otel")
+
+
+class MultiAgentsDistro(BaseDistro):  # type: ignore[misc]
+    """Sees to it that our configurator is the one that is taken."""
+
+    def _configure(self, **kwargs: Any) -> None:
+        os.environ.setdefault("OTEL_PYTHON_CONFIGURATOR", "multiagents")
+
+    def load_instrumentor(self, entry_point: Any, **kwargs: Any) -> None:
+        """Load an instrumentor; one that fails is logged, and does not keep those after it from loading."""
+        try:
+            super().load_instrumentor(entry_point, **kwargs)
+        except (ImportError, KeyboardInterrupt):
+            raise
+        except Exception:
+            _logger.exception("the instrumentation %r could not be loaded", entry_point.name)
+
+
+class MultiAgentsConfigurator(_OTelSDKConfigurator):
+    """Builds the providers as :func:`multiagents_otel.auto_instrument` does."""
+
+    def _configure(self, **kwargs: Any) -> None:
+        from multiagents_otel import auto, pipeline
+        from multiagents_otel.config import Options
+
+        version = kwargs.get("auto_instrumentation_version")
+        used = pipeline.ensure({}, {"telemetry.auto.version": version} if version else None)
+        auto._watch(used, Options().flush_timeout)
+
+
+__all__ = ["MultiAgentsConfigurator", "MultiAgentsDistro"]
+

@@ -1,0 +1,122 @@
+"""The end of a process and its forks: what is queued leaves in bounded time, a child is a process of its own."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from opentelemetry.sdk.resources import Resource
+
+from multiagents_otel import semconv
+
+_logger = logging.getLogger("multiagents_otel")
+
+
+class Lifecycle:
+    """Flushes providers at exit and on SIGTERM, and gives a forked child an identity of its own.
+
+    Args:
+        providers: every provider to flush at the end.
+        owned: those that were built here: they are shut down at exit, and get a new
+            ``service.instance.id`` in a child.
+        timeout: seconds that all of it may take, whatever state the backend is in.
+    """
+
+    def __init__(self, providers: Iterable[Any], owned: Iterable[Any], timeout: float) -> None:
+        self._providers = list(providers)
+        self._owned = list(owned)
+        self._timeout = timeout
+        self._done = False
+
+    def install(self) -> None:
+        """Register at exit, for SIGTERM where nobody else handles it, and for forks."""
+        atexit.register(self._at_exit)
+        try:
+            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+                signal.signal(signal.SIGTERM, self._on_sigterm)
+        except ValueError:
+            pass  # not the main thread: signals are not ours to handle
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._in_child)
+
+    def flush(self) -> bool:
+        """Flush every provider; False if that took longer than the timeout and was given up."""
+        return _bounded([_method(provider, "force_flush") for provider in self._providers], self._timeout)
+
+    def _at_exit(self) -> None:
+        if self._done:
+            return
+        self._done = True
+        others = [provider for provider in self._providers if provider not in self._owned]
+        calls = [_method(provider, "shutdown") for provider in self._owned]
+        calls += [_method(provider, "force_flush") for provider in others]
+        if not _bounded(calls, self._timeout):
+            _logger.warning(
+                "telemetry was still queued when the process ended: the backend did not take it within %g s "
+                "(flush_timeout)",
+                self._timeout,
+            )
+
+    def _on_sigterm(self, signum: int, _frame: Any) -> None:
+        self._at_exit()
+        # What would have happened without us: the process ends by the signal.
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
+
+    def _in_child(self) -> None:
+        self._done = False
+        resource = Resource({semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4())})
+        for provider in self._owned:
+            _renew(provider, resource)
+
+
+def _method(provider: Any, name: str) -> Callable[[], Any]:
+    method: Callable[[], Any] = getattr(provider, name, lambda: None)
+    return method
+
+
+def _bounded(calls: list[Callable[[], Any]], timeout: float) -> bool:
+    """Run calls side by side in daemon threads, since none of them keeps a timeout that it is given."""
+    deadline = time.monotonic() + timeout
+    threads = [threading.Thread(target=_quietly, args=(call,), daemon=True, name="multiagents-otel-flush") for call in calls]
+    for thread in threads:
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is too far gone for threads
+            return False
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return not any(thread.is_alive() for thread in threads)
+
+
+def _quietly(call: Callable[[], Any]) -> None:
+    try:
+        call()
+    except Exception:
+        _logger.debug("a provider could not be flushed", exc_info=True)
+
+
+def _renew(provider: Any, resource: Resource) -> None:
+    """Give a provider and what it has handed out a changed resource; the SDK does so for its own detectors only."""
+    try:
+        update = getattr(provider, "_update_resource", None)
+        if update is not None:
+            update(resource)
+            return
+        # Before 1.43 the SDK had no way to: tracers, loggers and the metrics' configuration each hold it.
+        for holder in (provider, *getattr(provider, "_tracers", {}).values(), *getattr(provider, "_loggers", {}).values()):
+            for name in ("_resource", "resource"):
+                if isinstance(vars(holder).get(name), Resource):
+                    setattr(holder, name, vars(holder)[name].merge(resource))
+        config = getattr(provider, "_sdk_config", None)
+        if config is not None:
+            config.resource = config.resource.merge(resource)
+    except Exception:
+        _logger.debug("the resource of a provider could not be renewed after a fork", exc_info=True)
