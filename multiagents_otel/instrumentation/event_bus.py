@@ -29,32 +29,40 @@ _METHODS: Final = ("publish", "subscribe", "unsubscribe")
 _REDIS_INSTRUMENTATION: Final = "opentelemetry.instrumentation.redis"
 
 
-class Handler(wrapt.FunctionWrapper):  # type: ignore[misc]
-    """A subscribed handler. It equals and hashes as the user's own, so that ``unsubscribe`` finds it.
+class Subscription:
+    """A handler's place on a bus, and what happens when the bus calls it.
 
-    While its instrumentation is off it only calls the user's handler.
+    Attributes:
+        bus: the bus, weakly.
+        instrumentation: None while it is off: the user's handler is called and nothing else.
+        siblings: the handlers of the same event type on the same bus, this one among them.
+        is_async: the handler is known to be a coroutine function.
+        starts_worker: it is a WorkerManager's: its execution, in a task of its own, is what is processed; the
+            call only starts that task.
     """
 
-    def __init__(self, handler: Any, instrumentation: EventBusInstrumentation, bus: Any, event_type: str) -> None:
-        super().__init__(handler, self._dispatch)
-        self._self_bus = weakref.ref(bus)
-        self._self_event_type = event_type
-        self._self_instrumentation: EventBusInstrumentation | None = instrumentation
-        self._self_is_async = _is_async(handler)
-        self._self_siblings: list[weakref.ref[Handler]] = []
-        # Its execution, in a task of its own, is what is processed; this call only starts the task.
-        self._self_starts_worker = getattr(handler, "__module__", None) == WORKER_MANAGER_MODULE
+    __slots__ = ("bus", "event_type", "instrumentation", "is_async", "siblings", "starts_worker")
 
-    def _dispatch(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        instrumentation = self._self_instrumentation
+    def __init__(self, handler: Any, instrumentation: EventBusInstrumentation, bus: Any, event_type: str) -> None:
+        self.bus = weakref.ref(bus)
+        self.event_type = event_type
+        self.instrumentation: EventBusInstrumentation | None = instrumentation
+        self.siblings: list[weakref.ref[Handler]] = []
+        self.is_async = _is_async(handler)
+        self.starts_worker = getattr(handler, "__module__", None) == WORKER_MANAGER_MODULE
+
+    def call(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the user's handler inside its delivery, sync or async as it is."""
+        instrumentation = self.instrumentation
+        if instrumentation is None:
+            return wrapped(*args, **kwargs)
         data = args[0] if args else next(iter(kwargs.values()), None)
         delivery = None
-        if instrumentation is not None and (type(data) is dict or isinstance(data, MutableMapping)):
+        if type(data) is dict or isinstance(data, MutableMapping):
             delivery = instrumentation.receive(self, data)
         if delivery is None:
             return wrapped(*args, **kwargs)
-        assert instrumentation is not None  # noqa: S101 - it made the delivery
-        if self._self_is_async:
+        if self.is_async:
             return instrumentation.handle(delivery, wrapped(*args, **kwargs))
         delivery.attach()
         try:
@@ -69,30 +77,19 @@ class Handler(wrapt.FunctionWrapper):  # type: ignore[misc]
         instrumentation.end(delivery, None)
         return result
 
-    def release(self) -> None:
-        """From now on only call the user's handler."""
-        self._self_instrumentation = None
+
+class Handler(wrapt.FunctionWrapper):  # type: ignore[misc]
+    """A subscribed handler. It equals and hashes as the user's own, so that ``unsubscribe`` finds it."""
+
+    def __init__(self, handler: Any, subscription: Subscription) -> None:
+        super().__init__(handler, subscription.call)
+        self._self_subscription = subscription
 
     @property
-    def bus(self) -> Any:
-        """The bus that it is subscribed to; None once that is gone."""
-        return self._self_bus()
-
-    @property
-    def siblings(self) -> list[weakref.ref[Handler]]:
-        """The handlers of the same event type on the same bus, this one among them."""
-        siblings: list[weakref.ref[Handler]] = self._self_siblings
-        return siblings
-
-    @property
-    def event_type(self) -> str:
-        event_type: str = self._self_event_type
-        return event_type
-
-    @property
-    def starts_worker(self) -> bool:
-        starts: bool = self._self_starts_worker
-        return starts
+    def subscription(self) -> Subscription:
+        """Where it is subscribed."""
+        subscription: Subscription = self._self_subscription
+        return subscription
 
 
 def _is_async(handler: Any) -> bool:
@@ -177,7 +174,7 @@ class EventBusInstrumentation:
                     if isinstance(handlers, list):
                         handlers[:] = [h.__wrapped__ if isinstance(h, Handler) else h for h in handlers]
         for handler in self.handlers:
-            handler.release()
+            handler.subscription.instrumentation = None
         for client in list(self._clients):
             vars(client).pop("publish", None)
         self._clients.clear()
@@ -185,10 +182,10 @@ class EventBusInstrumentation:
     def resume(self, handlers: list[Handler]) -> None:
         """Take up handlers of an earlier instrumentation that still sit in some bus."""
         for handler in handlers:
-            bus = handler.bus
+            bus = handler.subscription.bus()
             if bus is not None:
-                handler._self_instrumentation = self
-                self._note(bus, handler.event_type, handler)
+                handler.subscription.instrumentation = self
+                self._note(bus, handler)
 
     @property
     def handlers(self) -> list[Handler]:
@@ -248,7 +245,7 @@ class EventBusInstrumentation:
             if isinstance(exception, GeneratorExit):
                 sending.forget()
                 return
-            sending.close()
+            sending.detach()
             if exception is None:
                 sending.succeeded()
             else:
@@ -304,17 +301,17 @@ class EventBusInstrumentation:
     # --- subscribe, unsubscribe ----------------------------------------------------------------
 
     def _wrap(self, bus: Any, event_type: str, handler: Any) -> Handler:
-        wrapper = Handler(handler, self, bus, event_type)
-        self._note(bus, event_type, wrapper)
+        wrapper = Handler(handler, Subscription(handler, self, bus, event_type))
+        self._note(bus, wrapper)
         return wrapper
 
-    def _note(self, bus: Any, event_type: str, wrapper: Handler) -> None:
+    def _note(self, bus: Any, wrapper: Handler) -> None:
         try:
-            wrappers = self._by_bus.setdefault(bus, {}).setdefault(event_type, [])
-            wrappers[:] = [ref for ref in wrappers if ref() is not None]
-            wrappers.append(weakref.ref(wrapper))
-            wrapper._self_siblings = wrappers
-        except TypeError:
+            siblings = self._by_bus.setdefault(bus, {}).setdefault(wrapper.subscription.event_type, [])
+            siblings[:] = [ref for ref in siblings if ref() is not None]
+            siblings.append(weakref.ref(wrapper))
+            wrapper.subscription.siblings = siblings
+        except TypeError:  # a bus that can't be a key: each of its handlers counts for itself
             pass
 
     def _subscribe(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -375,7 +372,7 @@ class EventBusInstrumentation:
 
     # --- handlers ------------------------------------------------------------------------------
 
-    def receive(self, handler: Handler, data: MutableMapping[str, Any]) -> Delivery | None:
+    def receive(self, subscription: Subscription, data: MutableMapping[str, Any]) -> Delivery | None:
         """A handler is about to be called: take the carrier out and start what has to be started."""
         telemetry = self._telemetry
         try:
@@ -383,21 +380,20 @@ class EventBusInstrumentation:
                 telemetry.settle()
             if telemetry.passive and semconv.CARRIER_KEY not in data:
                 return None
-            bus = handler.bus
-            siblings = handler.siblings
+            bus, siblings = subscription.bus(), subscription.siblings
             handlers = 1 if len(siblings) <= 1 else sum(ref() is not None for ref in siblings)
-            delivery = self.delivery(bus, handler.event_type, data, handlers, deferred=handler.starts_worker)
+            delivery = self.delivery(bus, subscription.event_type, data, handlers, subscription.starts_worker)
             ambient = context_api.get_current()
-            links: tuple[Link, ...] = ()
-            if ambient and not _in_listener(bus):  # nobody's context but the listener's: nothing of it is meant for us
+            links: tuple[Link, ...] | None = None
+            if ambient and not _in_listener(bus):  # what the listener's task has inherited is not meant for us
                 if suppressed(ambient):
                     delivery.suppress()
                 current = trace.get_current_span(ambient).get_span_context()
-                parent = trace.get_current_span(delivery.message.context).get_span_context()
+                parent = trace.get_current_span(delivery.context).get_span_context()
                 if current.is_valid and current.span_id != parent.span_id:
                     links = (Link(current),)
             if not delivery.deferred:
-                delivery.start(links)
+                delivery.begin(links)
             return delivery
         except Exception:
             telemetry.guard.caught("process")
@@ -405,13 +401,13 @@ class EventBusInstrumentation:
             return None
 
     def delivery(
-        self, bus: Any, event_type: str, data: MutableMapping[str, Any], handlers: int = 1, *, deferred: bool = False
+        self, bus: Any, event_type: str, data: MutableMapping[str, Any], handlers: int, deferred: bool
     ) -> Delivery:
         """The delivery of an event's dict; its command, if it is a result, is answered."""
         message = self._messages.take(self._telemetry, event_type, data, handlers)
-        if message.event.kind == semconv.RESULT_EVENT and type(command_id := data.get("command_id")) is str:
+        if message.kind == semconv.RESULT_EVENT and type(command_id := data.get("command_id")) is str:
             self._workflows.in_flight.remove(command_id)
-        return Delivery(self._telemetry, self.buses[bus], message, data, deferred=deferred)
+        return Delivery(self._telemetry, self.buses[bus], message, data, deferred)
 
     async def handle(self, delivery: Delivery, awaitable: Any) -> Any:
         """Await a handler inside its delivery."""

@@ -101,9 +101,9 @@ class WorkerInstrumentation:
             finally:
                 if token is not None:
                     DELIVERY.reset(token)
-            if delivery is not None and delivery.has_swallowed:
+            if delivery is not None and delivery.swallowed is not None:
                 try:  # the command could not be read: no task was started
-                    delivery.start()
+                    delivery.begin()
                     delivery.end(None)
                 except Exception:
                     telemetry.guard.caught("process")
@@ -118,7 +118,7 @@ class WorkerInstrumentation:
             if self._telemetry.passive:
                 return None
             event_type = f"command.{worker.get_worker_type()}"
-            return self._buses.delivery(manager.event_bus, event_type, event_data, deferred=True)
+            return self._buses.delivery(manager.event_bus, event_type, event_data, 1, True)
         except Exception:
             self._telemetry.guard.caught("process")
             return None
@@ -163,8 +163,8 @@ class WorkerInstrumentation:
 
         def swallowed(exception: BaseException) -> None:
             delivery = DELIVERY.get()
-            if delivery is not None and delivery.operation is None:
-                delivery.swallowed(exception)
+            if delivery is not None and delivery.deferred and not delivery.claimed:
+                delivery.swallowed = exception
 
         logger = sys.modules[WORKER_MANAGER_MODULE].logger  # type: ignore[attr-defined]
         return telling_error(logger, self._patches.switch, swallowed)

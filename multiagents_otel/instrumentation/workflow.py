@@ -23,6 +23,7 @@ from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import DELIVERY
 from multiagents_otel.telemetry.event import text
 from multiagents_otel.telemetry.failure import Failure, failure_of
+from multiagents_otel.telemetry.propagation import told_name, told_seconds
 from multiagents_otel.telemetry.sending import STAGE, Stage
 from multiagents_otel.telemetry.workflows import ENDED_STATES, Step, Workflow, Workflows, created_ns
 
@@ -218,7 +219,7 @@ class WorkflowInstrumentation:
             workflow, exception = call.workflow, call.swallowed
             delivery = DELIVERY.get()
             if exception is not None and delivery is not None:
-                delivery.swallowed(exception)
+                delivery.swallowed = exception
             if workflow is None or call.ended:
                 return
             saga = workflow.saga
@@ -257,7 +258,7 @@ class WorkflowInstrumentation:
     def _loaded(self, orchestrator: Any, call: Call, saga: Any) -> None:
         """A saga was loaded for a result or a cancellation: has it ended, and is the result the one it waits for?"""
         delivery = DELIVERY.get()
-        worker = delivery.event.worker if delivery is not None else ""
+        worker = delivery.message.worker if delivery is not None else ""
         if saga is None:
             if call.command_id is not None:
                 self._count_stale(worker)
@@ -291,23 +292,39 @@ class WorkflowInstrumentation:
         switch, guard = self._patches.switch, self._telemetry.guard
 
         @functools.wraps(original)
-        async def _publish_status_event(orchestrator: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
-            if switch.on:
+        async def _publish_status_event(orchestrator: Any, context: Any, message: Any) -> Any:
+            within = None
+            if switch.on and not self._telemetry.passive:
                 try:
-                    self._begun(orchestrator, context)
+                    workflow = self._begun(orchestrator, context)
+                    if workflow is not None:
+                        within = context_api.attach(workflow.within(get_current()))
                 except Exception:
                     guard.caught("workflow")
-            return await original(orchestrator, context, *args, **kwargs)
+            if within is None:
+                return await original(orchestrator, context, message)
+            try:
+                result = await original(orchestrator, context, message)
+            except GeneratorExit:
+                raise
+            except BaseException:
+                context_api.detach(within)
+                raise
+            context_api.detach(within)
+            return result
 
         return _publish_status_event
 
-    def _begun(self, orchestrator: Any, saga: Any) -> None:
+    def _begun(self, orchestrator: Any, saga: Any) -> Workflow | None:
         call = CALL.get()
-        if call is not None and call.starting and call.workflow is None:
+        if call is None:
+            return None
+        if call.starting and call.workflow is None:
             call.saga = saga
             call.workflow = self._workflows.begin(
                 saga, self._definition(orchestrator), call.caller, call.start_ns, call.start
             )
+        return call.workflow
 
     def _execute_step(self, original: Callable[..., Any]) -> Callable[..., Any]:
         switch, guard = self._patches.switch, self._telemetry.guard
@@ -320,7 +337,7 @@ class WorkflowInstrumentation:
                     stage = self._start_step(orchestrator, context, step)
                 except Exception:
                     guard.caught("step")
-            if stage is None or stage.workflow is None:
+            if stage is None:
                 return await original(orchestrator, context, step)
             within = context_api.attach(_within_step(stage))
             token = STAGE.set(stage)
@@ -359,7 +376,7 @@ class WorkflowInstrumentation:
     def _step_started(self, stage: Stage) -> None:
         try:
             workflow, step = stage.workflow, stage.step
-            if workflow is not None and step is not None and step.failure is not None and not step.ended:
+            if step is not None and step.failure is not None and not step.ended:
                 if stage.recorded is None:  # published, and to nobody
                     self._workflows.end_step(workflow, step, step.failure)
                     self._workflows.end(workflow, WorkflowStatus.STALLED, step.failure)
@@ -448,7 +465,7 @@ class WorkflowInstrumentation:
                 failure = Failure(semconv.OTHER)
         if delivery is not None and call is not None and call.command_id is not None:
             if step.queue_time is None:
-                step.queue_time = delivery.carrier.queue_time
+                step.queue_time = told_seconds(delivery.message.fields)
         self._workflows.end_step(workflow, step, failure)
 
     def _logger_error(self, _original: Any) -> Any:
@@ -493,7 +510,7 @@ def _reset(token: Any, exception: BaseException) -> None:
 def _failure_of_result(result: MutableMapping[str, Any]) -> Failure:
     """Why a result says that its step failed: the cause travels in the carrier, the framework tells its own class."""
     delivery = DELIVERY.get()
-    error = delivery.carrier.error_type if delivery is not None else None
+    error = told_name(delivery.message.fields, semconv.CARRIER_ERROR_TYPE) if delivery is not None else None
     details = result.get("error_details")
     if error is None and isinstance(details, dict):
         error = text(details.get("error_type"))

@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import Link, NoOpTracer, Span, SpanKind, Tracer, TracerProvider
+from opentelemetry.trace import NoOpTracer, Span, Tracer, TracerProvider
 
 from multiagents_otel import semconv
 from multiagents_otel.config import Options
 from multiagents_otel.processing.guard import Guard
 from multiagents_otel.telemetry.instruments import instruments_of
-from multiagents_otel.telemetry.operation import Operation
+from multiagents_otel.telemetry.ledger import Key
 from multiagents_otel.telemetry.propagation import Delays, Propagation
 from multiagents_otel.version import __version__
+
+if TYPE_CHECKING:
+    from multiagents_otel.telemetry.execution import Execution
 
 _log = logging.getLogger("multiagents_otel")
 
@@ -32,7 +35,8 @@ NO_CONTEXT = Context()
 
 def suppressed(context: Context) -> bool:
     """Whether the application asked for no instrumentation, by either of OpenTelemetry's keys."""
-    return bool(context.get(_SUPPRESS_INSTRUMENTATION_KEY) or context.get(_SUPPRESS_PLAIN))
+    # Most contexts hold one value, and that is the span.
+    return len(context) > 1 and bool(context.get(_SUPPRESS_INSTRUMENTATION_KEY) or context.get(_SUPPRESS_PLAIN))
 
 
 class Telemetry:
@@ -42,6 +46,7 @@ class Telemetry:
         tracer: the tracer; a no-op one until there is a provider.
         tracing: whether spans can be recorded; False with no provider, a no-op one or a disabled SDK.
         passive: neither spans nor metrics can be recorded: patched calls only hand context on.
+        executing: the executions of workers under way.
         settled: the providers are there; until then :meth:`settle` looks for them at each patched call.
     """
 
@@ -66,9 +71,17 @@ class Telemetry:
         self._logger = get_logger(
             semconv.SCOPE_NAME, __version__, logger_provider=logger_provider, schema_url=semconv.SCHEMA_URL
         )
+        self.executing: set[Execution] = set()
+        self.instruments.gauges[semconv.WORKER_ACTIVE.name] = self._executing
         self._warned: set[str] = set()
         self._span_names: dict[str, dict[str, str]] = {semconv.SEND: {}, semconv.PROCESS: {}}
         self.settle()
+
+    def _executing(self) -> dict[Key, int]:
+        counts: dict[Key, int] = {}
+        for execution in self.executing.copy():
+            counts[execution.label,] = counts.get((execution.label,), 0) + 1
+        return counts
 
     def settle(self) -> None:
         """Find the tracer and see what can be recorded; for good once a provider is there."""
@@ -79,26 +92,6 @@ class Telemetry:
             self.tracing = not isinstance(self.tracer, NoOpTracer)
         self.settled = self.instruments.settle() and there
         self.passive = not self.tracing and not self.instruments.enabled
-
-    def operation(
-        self,
-        name: str,
-        kind: SpanKind,
-        parent: Context,
-        attributes: Mapping[str, Any] | None,
-        links: Sequence[Link],
-        start_ns: int,
-        start: int,
-    ) -> Operation:
-        """Start an operation with a span, or without one where ``attributes`` is None."""
-        if attributes is not None:
-            try:
-                span: Span = self.tracer.start_span(name, parent, kind, attributes, links, start_ns)
-                context = trace.set_span_in_context(span, parent)
-                return Operation(context, span if span.is_recording() else None, start_ns, start)
-            except Exception:
-                self.guard.caught("span")
-        return Operation(parent, None, start_ns, start)
 
     def span_name(self, operation: str, event_type: str) -> str:
         """``send command.charge``; the operation alone beyond 200 distinct event types."""

@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from multiagents_otel import semconv
-from multiagents_otel.telemetry.ledger import Ledger
+from multiagents_otel.telemetry.ledger import Key
 
 if TYPE_CHECKING:
     from multiagents_otel.telemetry.workflows import Step, Workflow
@@ -44,8 +43,7 @@ class InFlight:
         late: called with each command whose result did not come in time.
     """
 
-    def __init__(self, ledger: Ledger, grace: float, late: Callable[[Flight], None]) -> None:
-        self._ledger = ledger
+    def __init__(self, grace: float, late: Callable[[Flight], None]) -> None:
         self._grace = grace
         self._late = late
         self._flights: dict[str, Flight] = {}
@@ -68,7 +66,6 @@ class InFlight:
         flight = Flight(command_id, worker, timeout, time.monotonic() + timeout + self._grace, workflow, step)
         self._flights[command_id] = flight
         self._queues.setdefault(timeout, {})[command_id] = flight
-        self._ledger.add(semconv.EVENTS_IN_FLIGHT, (worker,))
         self._schedule(flight.deadline)
 
     def remove(self, command_id: str) -> None:
@@ -79,7 +76,13 @@ class InFlight:
             del queue[command_id]
             if not queue:
                 del self._queues[flight.timeout]
-            self._ledger.add(semconv.EVENTS_IN_FLIGHT, (flight.worker,), -1)
+
+    def counts(self) -> dict[Key, int]:
+        """The commands in flight, by worker."""
+        counts: dict[Key, int] = {}
+        for flight in list(self._flights.values()):
+            counts[flight.worker,] = counts.get((flight.worker,), 0) + 1
+        return counts
 
     def clear(self) -> None:
         """Forget every command and stop the timer."""

@@ -1,4 +1,4 @@
-"""The OpenTelemetry instruments: counters and gauges read the ledger, histograms are recorded."""
+"""The OpenTelemetry instruments: counters read the ledger, gauges what is there, histograms are recorded."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Instruments:
         def observe(_options: CallbackOptions) -> list[Observation]:
             if not self.active:
                 return []
-            if row.kind == semconv.GAUGE:
+            if row.kind in (semconv.GAUGE, semconv.UP_DOWN_COUNTER):
                 gauge = self.gauges.get(row.name)
                 values: Mapping[Key, int] = gauge() if gauge else {}
                 # A gauge's series stays at 0 once it has been seen or registered.

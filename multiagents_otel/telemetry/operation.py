@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import Token
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, set_span_in_context
 
 from multiagents_otel import semconv
 from multiagents_otel.telemetry.failure import Failure, exception_attributes
+
+if TYPE_CHECKING:
+    from multiagents_otel.telemetry.core import Telemetry
 
 
 class Operation:
@@ -26,31 +29,46 @@ class Operation:
         context: the context inside the operation; children and carriers are made from it.
         start_ns: wall clock at the start, ns.
         start: monotonic clock at the start, ns.
+        ended: it has ended; ending it again does nothing.
     """
 
-    __slots__ = ("_token", "context", "ended", "span", "start", "start_ns")
+    __slots__ = ("_context_token", "_telemetry", "context", "ended", "span", "start", "start_ns")
 
-    def __init__(self, context: Context, span: Span | None, start_ns: int, start: int) -> None:
+    def __init__(self, telemetry: Telemetry, context: Context) -> None:
+        self._telemetry = telemetry
         self.context = context
-        self.span = span
-        self.start_ns = start_ns
-        self.start = start
-        self._token: Token[Context] | None = None
+        self.span: Span | None = None
+        self.start_ns = time.time_ns()
+        self.start = time.perf_counter_ns()
         self.ended = False
+        self._context_token: Token[Context] | None = None
+
+    def open(
+        self, name: str, kind: SpanKind, attributes: Mapping[str, Any], links: Sequence[Link] | None = None
+    ) -> None:
+        """Start the span, as of the operation's start. A fault leaves the operation without one."""
+        telemetry, parent = self._telemetry, self.context
+        try:
+            span = telemetry.tracer.start_span(name, parent, kind, attributes, links, self.start_ns)
+            self.context = set_span_in_context(span, parent)
+            if span.is_recording():
+                self.span = span
+        except Exception:
+            telemetry.guard.caught("span")
 
     def attach(self) -> None:
         """Make the operation's context the current one; pair with :meth:`detach` in the same coroutine."""
-        self._token = context_api.attach(self.context)
+        self._context_token = context_api.attach(self.context)
 
     def detach(self) -> None:
         """Give back the context that was current before :meth:`attach`."""
-        token, self._token = self._token, None
+        token, self._context_token = self._context_token, None
         if token is not None:
             context_api.detach(token)
 
     def forget(self) -> None:
         """Never detach: a coroutine that is closed by the garbage collector runs in a context that is not its own."""
-        self._token = None
+        self._context_token = None
 
     @property
     def elapsed(self) -> float:
@@ -62,16 +80,15 @@ class Operation:
         """The wall clock now, as start plus monotonic time."""
         return self.start_ns + time.perf_counter_ns() - self.start
 
-    def end(
+    def close(
         self, failure: Failure | None = None, attributes: Mapping[str, Any] | None = None, end_ns: int | None = None
     ) -> None:
         """End the span; a second call does nothing."""
         if self.ended:
             return
         self.ended = True
-        span = self.span
-        if span is not None:
-            finish(span, failure, attributes, self.end_ns if end_ns is None else end_ns)
+        if self.span is not None:
+            finish(self.span, failure, attributes, self.end_ns if end_ns is None else end_ns)
 
 
 def finish(span: Span, failure: Failure | None, attributes: Mapping[str, Any] | None, end_ns: int) -> None:

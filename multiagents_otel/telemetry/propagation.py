@@ -101,41 +101,22 @@ class Propagation:
         return propagate.extract(fields, Context())
 
 
-class Carrier:
-    """What an event told beside the propagators' fields, each checked when it is asked for; None where it did not."""
-
-    __slots__ = ("fields", "published_ns")
-
-    def __init__(self, value: object) -> None:
-        fields: dict[str, Any] = value if type(value) is dict else {}
-        self.fields = fields
-        published = fields.get(semconv.CARRIER_PUBLISHED)
-        self.published_ns: int | None = published if type(published) is int and 0 < published < 1 << 63 else None
-
-    @property
-    def workflow_id(self) -> str | None:
-        """The id of the workflow's definition."""
-        return _name(self.fields.get(semconv.CARRIER_WORKFLOW))
-
-    @property
-    def step(self) -> str | None:
-        """The name of the step."""
-        return _name(self.fields.get(semconv.CARRIER_STEP))
-
-    @property
-    def error_type(self) -> str | None:
-        """On a result: the ``error.type`` of the cause."""
-        return _name(self.fields.get(semconv.CARRIER_ERROR_TYPE))
-
-    @property
-    def queue_time(self) -> float | None:
-        """On a result: the seconds that its command waited for the worker."""
-        value = self.fields.get(semconv.CARRIER_QUEUE_TIME)
-        return float(value) if type(value) in (int, float) and 0 <= value < 1e9 else None
-
-
-def _name(value: object) -> str | None:
+def told_name(fields: dict[str, Any], key: str) -> str | None:
+    """A name that a carrier tells; None if it is missing or no short string."""
+    value = fields.get(key)
     return value if type(value) is str and 0 < len(value) <= _MAX_NAME else None
+
+
+def told_time(fields: dict[str, Any]) -> int | None:
+    """The publication that a carrier tells (ns since the epoch)."""
+    value = fields.get(semconv.CARRIER_PUBLISHED)
+    return value if type(value) is int and 0 < value < 1 << 63 else None
+
+
+def told_seconds(fields: dict[str, Any]) -> float | None:
+    """The queue time that a result's carrier tells."""
+    value = fields.get(semconv.CARRIER_QUEUE_TIME)
+    return float(value) if type(value) in (int, float) and 0 <= value < 1e9 else None
 
 
 class Delays:
@@ -150,16 +131,14 @@ class Delays:
     def __init__(self) -> None:
         self._published: dict[int, int] = {}
 
-    def stamp(self) -> int:
-        """The wall clock now (ns), remembered with the monotonic clock."""
-        now = time.time_ns()
+    def note(self, published_ns: int, published: int) -> None:
+        """Remember a publication by its stamp, the wall clock's, with the monotonic clock."""
         if len(self._published) >= self._CAPACITY:
             self._published = {}  # older messages fall back on the wall clock
-        self._published[now] = time.perf_counter_ns()
-        return now
+        self._published[published_ns] = published
 
     def since(self, published_ns: int) -> float:
-        """Seconds since a stamp, of this process or of another."""
+        """Seconds since a publication of this process or of another."""
         own = self._published.get(published_ns)
         if own is not None:
             return (time.perf_counter_ns() - own) * 1e-9

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import get_current
 from opentelemetry.trace import SpanKind
 
 from multiagents_otel import semconv
@@ -34,7 +33,7 @@ class Stage:
 
     __slots__ = ("recorded", "step", "swallowed", "workflow")
 
-    def __init__(self, workflow: Workflow | None, step: Step | None = None) -> None:
+    def __init__(self, workflow: Workflow, step: Step | None = None) -> None:
         self.workflow = workflow
         self.step = step
         self.swallowed: BaseException | None = None
@@ -46,22 +45,22 @@ EXECUTION: ContextVar[Execution | None] = ContextVar("multiagents_otel_execution
 SENDING: ContextVar[Sending | None] = ContextVar("multiagents_otel_sending", default=None)
 
 
-class Sending:
-    """One call of ``publish``.
+class Sending(Operation):
+    """One call of ``publish``; its span is ``send``.
 
     Attributes:
         data: what is published in the place of the caller's event: a copy with the carrier.
     """
 
     __slots__ = (
-        "_compensate", "_event", "_excluded", "_flight", "_info", "_late_span", "_operation", "_stage", "_telemetry",
-        "_token", "_workflows", "bus", "carrier", "cluster", "data", "receivers", "size",
+        "_compensate", "_event", "_excluded", "_flight", "_info", "_late_attributes", "_sending_token", "_stage",
+        "_workflows", "bus", "carrier", "cluster", "data", "receivers", "size",
     )  # fmt: skip
 
     def __init__(
         self, telemetry: Telemetry, workflows: Workflows, bus: object, info: BusInfo, name: str, data: Mapping[str, Any]
     ) -> None:
-        self._telemetry = telemetry
+        super().__init__(telemetry, get_current())
         self._workflows = workflows
         self._info = info
         self.bus = bus
@@ -70,12 +69,11 @@ class Sending:
         self.size: int | None = None
         self._compensate: Operation | None = None
         self._flight: str | None = None
-        self._late_span: tuple[Any, ...] | None = None
+        self._late_attributes: dict[str, Any] | None = None
         options = telemetry.options
         event = self._event = Event(name, data)
         kind = event.kind
         self._excluded = bool(options.excluded_events) and matches(options.excluded_events, name)
-        context = get_current()
         stage = self._stage = self._stage_of(event)
         execution = EXECUTION.get()
         workflow = stage.workflow if stage is not None else None
@@ -83,42 +81,50 @@ class Sending:
         if workflow is not None:
             workflow_id = workflow.workflow_id
         elif execution is not None:
-            workflow_id = execution.delivery.workflow_id
+            workflow_id = execution.delivery.message.workflow_id
         spans = telemetry.tracing and not self._excluded and (kind != semconv.STATUS_EVENT or options.status_events)
-        if spans and suppressed(context):
+        if spans and suppressed(self.context):
             spans = False
         elif spans and workflow_id is not None:
             # The workflow's sampling decision was made once: what is not sampled costs no span.
-            current = trace.get_current_span(context)
+            current = trace.get_current_span(self.context)
             parent = current.get_span_context()
             spans = bool(parent.trace_flags & 1) or not parent.is_valid or current.is_recording()
-        if stage is not None and kind == semconv.COMPENSATION_EVENT:
-            context = self._start_compensate(context, workflow_id, spans)
-        attributes: dict[str, Any] | None = None
-        span_name = ""
+        if workflow is not None and kind == semconv.COMPENSATION_EVENT:
+            self._start_compensate(workflow, spans)
         if spans:
             attributes = info.attributes(semconv.SEND, event, workflow_id)
-            span_name = telemetry.span_name(semconv.SEND, name)
-            if not options.detailed_timing:
-                self._late_span = (span_name, SpanKind.PRODUCER, context, attributes, ())
-                if stage is not None and stage.step is not None:
-                    stage.step.attributes = attributes
-                attributes = None
-        operation = self._operation = telemetry.operation(
-            span_name, SpanKind.PRODUCER, context, attributes, (), time.time_ns(), time.perf_counter_ns()
-        )
+            if options.detailed_timing:
+                self.open(telemetry.span_name(semconv.SEND, name), SpanKind.PRODUCER, attributes)
+            elif stage is not None and stage.step is not None:
+                stage.step.attributes = attributes
+            else:
+                self._late_attributes = attributes
         if options.publish_hook is not None:
-            telemetry.call_hook(options.publish_hook, operation.span, name, data)
-        self.carrier = self._carrier(operation.context, workflow_id, execution, data)
-        self.data = _with_carrier(data, self.carrier)
-        if kind == semconv.COMMAND_EVENT and event.id is not None:
-            self._start_flight(event.id, data, workflow)
-        operation.attach()
-        self._token: Token[Sending | None] | None = SENDING.set(self)
+            telemetry.call_hook(options.publish_hook, self.span, name, data)
+        carrier: dict[str, Any] = {}
+        telemetry.propagation.inject(carrier, self.context)
+        carrier[semconv.CARRIER_PUBLISHED] = self.start_ns
+        telemetry.delays.note(self.start_ns, self.start)
+        if event.transaction_id is not None:
+            carrier[semconv.CARRIER_TRANSACTION] = event.transaction_id
+            if workflow_id is not None:
+                carrier[semconv.CARRIER_WORKFLOW] = workflow_id
+            if kind != semconv.COMPENSATION_EVENT and (step := event.step) is not None:
+                carrier[semconv.CARRIER_STEP] = step
+        if kind == semconv.RESULT_EVENT:
+            if execution is not None:
+                execution.tell(carrier, data)
+        elif kind == semconv.COMMAND_EVENT and event.id is not None:
+            self._start_flight(event.id, data)
+        self.carrier = carrier
+        self.data = _with_carrier(data, carrier)
+        self.attach()
+        self._sending_token: Token[Sending | None] | None = SENDING.set(self)
 
     def _stage_of(self, event: Event) -> Stage | None:
         stage = STAGE.get()
-        if stage is None or stage.workflow is None or stage.workflow.transaction_id != event.transaction_id:
+        if stage is None or stage.workflow.transaction_id != event.transaction_id:
             return None
         if event.kind == semconv.COMPENSATION_EVENT:
             return stage
@@ -128,52 +134,31 @@ class Sending:
         step.command_id = event.id
         return stage
 
-    def _start_compensate(self, context: Context, workflow_id: str | None, spans: bool) -> Context:
-        stage, event, telemetry = self._stage, self._event, self._telemetry
-        assert stage is not None and stage.workflow is not None  # noqa: S101 - the caller's condition
-        context = stage.workflow.within(context)
-        compensation = event.subject
-        attributes: dict[str, Any] | None = None
-        kind = SpanKind.INTERNAL
-        if spans and stage.workflow.identity.recorded:
-            attributes = {semconv.TRANSACTION_ID: event.transaction_id, semconv.WORKFLOW_ID: workflow_id}
+    def _start_compensate(self, workflow: Workflow, spans: bool) -> None:
+        telemetry, event = self._telemetry, self._event
+        compensate = self._compensate = Operation(telemetry, workflow.within(self.context))
+        if spans and workflow.identity.recorded:
+            kind = SpanKind.INTERNAL
+            attributes = {semconv.TRANSACTION_ID: workflow.transaction_id, semconv.WORKFLOW_ID: workflow.workflow_id}
             if not telemetry.options.detailed_timing:
-                attributes = self._info.attributes(semconv.SEND, event, workflow_id)
+                attributes = self._info.attributes(semconv.SEND, event, workflow.workflow_id)
                 kind = SpanKind.PRODUCER
-            attributes[semconv.COMPENSATION_NAME] = compensation
-            step = (event.step or "").removeprefix("comp.")
-            if step:
+            attributes[semconv.COMPENSATION_NAME] = event.subject
+            if step := (event.step or "").removeprefix("comp."):
                 attributes[semconv.STEP_NAME] = step
-        name = semconv.compensate_span(compensation)
-        self._compensate = telemetry.operation(
-            name, kind, context, attributes, (), time.time_ns(), time.perf_counter_ns()
-        )
-        return self._compensate.context
+            compensate.open(semconv.compensate_span(event.subject), kind, attributes)
+        self.context = compensate.context
 
-    def _carrier(
-        self, context: Context, workflow_id: str | None, execution: Execution | None, data: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        event = self._event
-        carrier: dict[str, Any] = {}
-        self._telemetry.propagation.inject(carrier, context)
-        carrier[semconv.CARRIER_PUBLISHED] = self._telemetry.delays.stamp()
-        if event.transaction_id is not None:
-            carrier[semconv.CARRIER_TRANSACTION] = event.transaction_id
-        if workflow_id is not None:
-            carrier[semconv.CARRIER_WORKFLOW] = workflow_id
-        if (step := event.step) is not None and event.kind != semconv.COMPENSATION_EVENT:
-            carrier[semconv.CARRIER_STEP] = step
-        if execution is not None and event.kind == semconv.RESULT_EVENT:
-            execution.tell(carrier, data)
-        return carrier
-
-    def _start_flight(self, command_id: str, data: Mapping[str, Any], workflow: Workflow | None) -> None:
+    def _start_flight(self, command_id: str, data: Mapping[str, Any]) -> None:
         timeout: Any = data.get("timeout_seconds")
         seconds = float(timeout) if type(timeout) in (int, float) and timeout >= 0 else _DEFAULT_TIMEOUT
         self._flight = command_id
-        step = self._stage.step if self._stage is not None else None
+        stage = self._stage
         worker = self._telemetry.ledger.worker(self._event.subject)
-        self._workflows.in_flight.add(command_id, worker, seconds, workflow, step)
+        if stage is None:
+            self._workflows.in_flight.add(command_id, worker, seconds, None, None)
+        else:
+            self._workflows.in_flight.add(command_id, worker, seconds, stage.workflow, stage.step)
 
     def continues(self, data: Mapping[str, Any]) -> bool:
         """Whether a publish inside this one is the same one: a subclass that calls ``super().publish``."""
@@ -188,17 +173,17 @@ class Sending:
         if self._telemetry.options.track_payload_size:
             self.size = body_size(message)
 
-    def close(self) -> None:
+    def detach(self) -> None:
         """Give the context back; the first thing after the call, whatever it did."""
-        self._operation.detach()
-        token, self._token = self._token, None
+        token, self._sending_token = self._sending_token, None
         if token is not None:
             SENDING.reset(token)
+        super().detach()
 
     def forget(self) -> None:
         """The coroutine is being closed, in a context that may not be its own."""
-        self._operation.forget()
-        self._token = None
+        super().forget()
+        self._sending_token = None
         self.end(None)
 
     def succeeded(self) -> None:
@@ -214,7 +199,7 @@ class Sending:
                 self._count_duplicated()
         if failure is not None and self._flight is not None:
             self._workflows.in_flight.remove(self._flight)
-        if self._compensate is not None and self._stage is not None and self._stage.workflow is not None:
+        if self._compensate is not None and self._stage is not None:
             self._stage.workflow.compensations += 1
             self._count_compensation(semconv.UNDELIVERED if failure is not None else semconv.DELIVERED)
         self.end(failure)
@@ -231,51 +216,51 @@ class Sending:
             error = ledger.error(type_name(failure.exception or exception))
             ledger.add(semconv.EVENTS_PUBLISH_ERRORS, (self._event.kind, error))
             ledger.add(semconv.EVENTS, (self._event.kind, semconv.ERROR))
-        if self._compensate is not None and self._stage is not None and self._stage.workflow is not None:
+        if self._compensate is not None and self._stage is not None:
             self._count_compensation(semconv.UNDELIVERED)
             self._stage.workflow.failure = failure._replace(exception=None)
         self.end(failure)
 
     def end(self, failure: Failure | None) -> None:
         """End the spans, tell the step, measure."""
-        telemetry, operation, event = self._telemetry, self._operation, self._event
-        late: dict[str, Any] = {}
+        telemetry, event, stage = self._telemetry, self._event, self._stage
+        late: dict[str, Any] | None = None
         if self.receivers is not None:
-            late[semconv.RECEIVERS] = self.receivers
+            late = {semconv.RECEIVERS: self.receivers}
         if self.size is not None:
+            late = late or {}
             late[semconv.MESSAGING_BODY_SIZE] = self.size
-        stage = self._stage
-        step = stage.step if stage is not None and event.kind == semconv.COMMAND_EVENT else None
-        if failure is not None and self._late_span is not None and step is None and self._compensate is None:
+        if failure is not None and self._late_attributes is not None and self._compensate is None:
             # Without detailed timing a failed publish that no step can tell of gets its span after all.
-            operation = telemetry.operation(*self._late_span, operation.start_ns, operation.start)
-        operation.end(failure, late)
-        # The exception is told once: on `send`, or on what stands for it without detailed timing.
-        if failure is not None and operation.span is not None:
+            self.open(telemetry.span_name(semconv.SEND, event.name), SpanKind.PRODUCER, self._late_attributes)
+        self.close(failure, late)
+        if failure is not None and self.span is not None:
+            # The exception is told once: on `send`, or on what stands for it without detailed timing.
             failure = failure._replace(exception=None)
-        if stage is not None and stage.workflow is not None and failure is not None and stage.recorded is not None:
-            stage.workflow.recorded_exception = True
-        if step is not None:
-            step.receivers = self.receivers
-            step.failure = failure
-            if step.attributes and self.size is not None:
-                step.attributes[semconv.MESSAGING_BODY_SIZE] = self.size
-        if self._compensate is not None:
-            if telemetry.options.detailed_timing:
-                late.pop(semconv.MESSAGING_BODY_SIZE, None)
-            self._compensate.end(failure, late)
+        if stage is not None:
+            if failure is not None and stage.recorded is not None:
+                stage.workflow.recorded_exception = True
+            if stage.step is not None:
+                stage.step.receivers = self.receivers
+                stage.step.failure = failure
+                if stage.step.attributes and self.size is not None:
+                    stage.step.attributes[semconv.MESSAGING_BODY_SIZE] = self.size
+            if self._compensate is not None:
+                if late is not None and telemetry.options.detailed_timing:
+                    late.pop(semconv.MESSAGING_BODY_SIZE, None)
+                self._compensate.close(failure, late)
         if not self._excluded:
             if self.size is not None:
-                telemetry.instruments.record(semconv.EVENT_SIZE, self.size, (event.kind,), operation.context)
+                telemetry.instruments.record(semconv.EVENT_SIZE, self.size, (event.kind,), self.context)
             if telemetry.options.messaging_metrics:
                 self._messaging_metrics(failure)
 
     def _messaging_metrics(self, failure: Failure | None) -> None:
-        instruments, info, operation = self._telemetry.instruments, self._info, self._operation
+        instruments, info = self._telemetry.instruments, self._info
         error = self._telemetry.ledger.error(failure.error_type) if failure is not None else ""
         key = (semconv.SEND, info.system, info.prefix + self._telemetry.ledger.event(self._event.name), error)
         instruments.record(
-            semconv.MESSAGING_OPERATION_DURATION, operation.elapsed, (*key, semconv.SEND), operation.context
+            semconv.MESSAGING_OPERATION_DURATION, self.elapsed, (*key, semconv.SEND), self.context
         )
         self._telemetry.ledger.add(semconv.MESSAGING_SENT, key)
 
@@ -297,7 +282,7 @@ class Sending:
 
     def _count_compensation(self, status: str) -> None:
         stage = self._stage
-        if stage is not None and stage.workflow is not None:
+        if stage is not None:
             workflow = self._telemetry.ledger.workflow(stage.workflow.workflow_id)
             self._telemetry.ledger.add(semconv.COMPENSATIONS, (workflow, status))
 

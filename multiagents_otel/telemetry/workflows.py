@@ -96,8 +96,9 @@ class Workflows:
         self._active: dict[str, Workflow] = {}
         self._stalled: dict[str, Workflow] = {}
         self._ended: dict[str, None] = {}
-        self.in_flight = InFlight(telemetry.ledger, telemetry.options.stall_grace, self._late)
+        self.in_flight = InFlight(telemetry.options.stall_grace, self._late)
         gauges = telemetry.instruments.gauges
+        gauges[semconv.EVENTS_IN_FLIGHT.name] = self.in_flight.counts
         gauges[semconv.ACTIVE_WORKFLOWS.name] = lambda: self._count(self._active)
         gauges[semconv.WORKFLOWS_STALLED.name] = lambda: self._count(self._stalled)
 

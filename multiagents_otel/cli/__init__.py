@@ -1,0 +1,62 @@
+"""The command ``multiagents-otel``.
+
+Importing this package imports neither the framework nor dspy nor redis: the command starts quickly, and works on a
+machine where none of them is installed and the telemetry is only looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from multiagents_otel.cli import show
+from multiagents_otel.cli.command import OK, USAGE, Command
+
+__all__ = ["main"]
+
+COMMANDS: tuple[Command, ...] = (show,)
+"""The subcommands, in the order of the help text. A new one is a module that has the functions of ``Command``."""
+
+_INTERRUPTED = 130  # what a shell reports for SIGINT
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    0 is success, 1 means that nothing was found or that a file could not be read, 2 is wrong usage. ``argv`` is
+    ``sys.argv[1:]`` unless given. A reader that goes away (``| head``) ends the command quietly, with 0.
+    """
+    parser = _parser()
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as end:  # argparse has said what it had to say: --help is 0, a wrong option 2
+        return end.code if isinstance(end.code, int) else USAGE
+    try:
+        run: Callable[[argparse.Namespace], int] = args.run_command
+        status = run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+        return OK
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="multiagents-otel", description="OpenTelemetry for multiagents-framework: command line tools."
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers).set_defaults(run_command=command.run)
+    return parser
+
+
+def _discard_stdout() -> None:
+    # The interpreter flushes stdout once more at exit, and would complain there about the closed pipe.
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,228 @@
+"""``multiagents-otel show``: traces and metrics out of files of OTLP JSON, for people to read."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from multiagents_otel.cli.command import FAILED, OK
+from multiagents_otel.cli.metric_table import metric_table
+from multiagents_otel.cli.otlp_file import OtlpFile, UnreadableFileError
+from multiagents_otel.cli.quantities import counted
+from multiagents_otel.cli.terminal import ASCII, UNICODE, Glyphs, Screen, safe
+from multiagents_otel.cli.trace_index import Trace, TraceIndex, TraceSummary
+from multiagents_otel.cli.waterfall import waterfall
+
+if TYPE_CHECKING:
+    from multiagents_otel.cli.command import Subparsers
+
+_LIMIT = 20
+_NARROWEST = 60
+_WIDTH_OF_NO_TERMINAL = 100
+_MOST_IDS = 10
+_AT_ONCE = 200
+
+_DESCRIPTION = """\
+Show the traces and metrics that OTLP JSON files hold: a waterfall for each
+trace, then a table of metrics.
+
+The files are those that the OTLP JSON file exporter and the Collector's file
+exporter (format: json) write, one request a line. Traces, metrics and logs may
+be in one file or in several."""
+
+_EPILOG = """\
+With --transaction or --errors the metrics, which are of the whole file, are
+left out. Times are UTC; quantiles marked with ~ are estimated from buckets.
+
+exit status: 0 if there was something to show, 1 if there was not or if a file
+could not be read, 2 for wrong usage."""
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Add ``show`` and return its parser."""
+    parser = subparsers.add_parser(
+        "show",
+        help="show the traces and metrics of OTLP JSON files",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="an OTLP JSON file; - is the standard input")
+    parser.add_argument("--transaction", metavar="ID", help="only the traces of this workflow transaction (or prefix)")
+    parser.add_argument("--errors", action="store_true", help="only the traces that have an error or have stalled")
+    parser.add_argument(
+        "--limit",
+        metavar="N",
+        type=_natural,
+        default=_LIMIT,
+        help="show the N most recent traces (default: %(default)s; 0: all)",
+    )
+    parser.add_argument("--no-metrics", action="store_true", help="leave out the metrics")
+    parser.add_argument(
+        "--width", metavar="N", type=_width, help=f"columns to fill, at least {_NARROWEST} (default: the terminal's)"
+    )
+    parser.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="auto (the default): if the output is a terminal and NO_COLOR is not set",
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what was asked for, and return the exit status."""
+    status = OK
+    with ExitStack() as stack:
+        files: list[OtlpFile] = []
+        for path in args.files:
+            try:
+                files.append(stack.enter_context(OtlpFile(path)))
+            except UnreadableFileError as error:
+                _complain(str(error))
+                status = FAILED
+        if not files:
+            return FAILED
+        return max(status, _show(files, args))
+
+
+def _show(files: Sequence[OtlpFile], args: argparse.Namespace) -> int:
+    index = TraceIndex(files)
+    status = OK
+    for damage in index.damages:
+        if damage.broken:
+            _complain(f"{damage}" if damage.broken < damage.lines else f"{damage}: not a file of OTLP JSON lines")
+            status = FAILED if damage.broken == damage.lines else status
+    traces = _listed(index)
+    chosen = traces
+    if args.transaction is not None:
+        chosen = [trace for trace in traces if any(name.startswith(args.transaction) for name in trace.transactions)]
+        if not chosen:
+            _complain(_unknown_transaction(args.transaction, traces))
+            return FAILED
+    if args.errors:
+        chosen = [trace for trace in chosen if trace.error or trace.stalled_log]
+        if not chosen:
+            _complain(f"there is no error in {counted(len(traces), 'trace')}")
+            return FAILED
+    with_metrics = not (args.no_metrics or args.errors or args.transaction is not None)
+    instruments = index.metrics.instruments() if with_metrics else []
+    if not chosen and not instruments:
+        if status == OK:
+            _complain(_nothing(index))
+        return FAILED
+    _let_anything_be_printed()
+    for line in _output(index, chosen, bool(instruments), _screen(args), args.limit):
+        print(line)
+    return status
+
+
+def _listed(index: TraceIndex) -> list[TraceSummary]:
+    """Return the traces worth a place: not the workflows that are not sampled, of which only a log event tells."""
+    traces = index.summaries()
+    if not any(trace.sampled_log for trace in traces):
+        return traces  # the flags are not recorded, or nothing is sampled: the log events are all there is
+    return [trace for trace in traces if trace.has_spans or trace.sampled_log or trace.stalled_log]
+
+
+def _output(
+    index: TraceIndex, chosen: Sequence[TraceSummary], with_metrics: bool, screen: Screen, limit: int
+) -> Iterator[str]:
+    shown = chosen[-limit:] if limit else chosen
+    hidden = len(chosen) - len(shown)
+    if hidden:
+        text = f"{hidden} older {'trace is' if hidden == 1 else 'traces are'} not shown (--limit 0 shows all)"
+        yield screen.paint(text, "dim")
+        yield ""
+    for number, trace in enumerate(_loaded(index, shown)):
+        if number:
+            yield from ("", screen.paint(screen.glyphs.rule * screen.width, "dim"), "")
+        yield from waterfall(trace, screen)
+    if with_metrics:
+        if shown:
+            yield from ("", screen.paint(screen.glyphs.rule * screen.width, "dim"), "")
+        yield from metric_table(index.metrics, screen)
+
+
+def _loaded(index: TraceIndex, shown: Sequence[TraceSummary]) -> Iterator[Trace]:
+    # A line holds parts of many traces, so they are not loaded one by one; nor all at once, since they may be many.
+    for start in range(0, len(shown), _AT_ONCE):
+        yield from index.load(shown[start : start + _AT_ONCE])
+
+
+def _unknown_transaction(wanted: str, traces: Sequence[TraceSummary]) -> str:
+    known = list(dict.fromkeys(name for trace in reversed(traces) for name in sorted(trace.transactions)))
+    if not known:
+        return f"there is no transaction {wanted}: no trace has a transaction id"
+    lines = [f"there is no transaction {wanted}; there are:", *(f"  {name}" for name in known[:_MOST_IDS])]
+    if len(known) > _MOST_IDS:
+        lines.append(f"  and {len(known) - _MOST_IDS} older ones")
+    return "\n".join(lines)
+
+
+def _nothing(index: TraceIndex) -> str:
+    records = index.logs + index.other_logs
+    if records:
+        return f"there are no traces and no metrics to show, only {counted(records, 'log record')}"
+    return "there are no traces and no metrics to show"
+
+
+def _screen(args: argparse.Namespace) -> Screen:
+    width: int = args.width or max(_NARROWEST, _terminal_width())
+    return Screen(width, color=_wants_color(args.color), glyphs=_glyphs())
+
+
+def _terminal_width() -> int:
+    if os.environ.get("COLUMNS", "").isdecimal():
+        return int(os.environ["COLUMNS"]) or _WIDTH_OF_NO_TERMINAL
+    # The standard error is asked too: with `| less -R` it is still the terminal.
+    for stream in (sys.__stdout__, sys.__stderr__):
+        try:
+            if stream is not None:
+                return os.get_terminal_size(stream.fileno()).columns or _WIDTH_OF_NO_TERMINAL
+        except (OSError, ValueError):
+            continue
+    return _WIDTH_OF_NO_TERMINAL
+
+
+def _wants_color(choice: str) -> bool:
+    if choice == "auto":
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return choice == "always"
+
+
+def _glyphs() -> Glyphs:
+    try:
+        UNICODE.full.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return UNICODE
+
+
+def _let_anything_be_printed() -> None:
+    # An emoji in a name must not end the command where the output is Latin-1.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _complain(message: str) -> None:
+    for number, line in enumerate(message.split("\n")):
+        print("" if number else "multiagents-otel show: ", safe(line), sep="", file=sys.stderr)
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"not a number from 0 on: {text}")
+    return int(text)
+
+
+def _width(text: str) -> int:
+    width = _natural(text)
+    if width < _NARROWEST:
+        raise argparse.ArgumentTypeError(f"must be at least {_NARROWEST}")
+    return width

@@ -1,0 +1,214 @@
+"""``multiagents-otel show``: what files it reads, and what it says of those that it can't."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from multiagents_otel import semconv
+from tests.cli.otlp_lines import (
+    HAPPY,
+    MS,
+    ORDERS,
+    START,
+    TRACE,
+    TRANSACTION,
+    Call,
+    Data,
+    attributes,
+    log,
+    resource,
+    workflow,
+)
+from tests.cli.shown import Run, Show, Shown, drawn, numbers
+
+
+def test_broken_lines_are_counted_and_the_rest_is_shown(show: Show) -> None:
+    broken = ['{"resourceSpans": [', '{"level": "info"}', '{"resourceSpans": [{"scopeSpans": 5}]}', "[1]"]
+    shown = show([*HAPPY, "", *broken])
+    assert shown.status == 0
+    assert "✓ order" in shown.out
+    assert shown.err == (
+        "multiagents-otel show: FILE: 4 of 5 lines could not be read "
+        "(first: line 3: not JSON: Expecting value at column 21)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (("traceId", "xyz"), "traceId is not an id of 16 bytes in hex"),
+        (("traceId", "é"), "traceId is not an id of 16 bytes in hex"),
+        (("traceId", "abcd"), "traceId is not an id of 16 bytes in hex"),
+        (("spanId", ""), "a span without traceId or spanId"),
+        (("startTimeUnixNano", "soon"), "startTimeUnixNano is not an integer"),
+        (("endTimeUnixNano", 2**70), "endTimeUnixNano is out of range"),
+        (("endTimeUnixNano", -1), "endTimeUnixNano is negative"),
+        (("name", 7), "name is not a string"),
+        (("attributes", {}), "attributes is not a list"),
+        (("attributes", ["x"]), "attributes holds something that is not an object"),
+        (("attributes", [{"key": "a", "value": {"intValue": "x"}}]), "intValue is not an integer"),
+        (("status", {"code": "STATUS_CODE_ODD"}), "code is not an integer"),
+    ],
+)
+def test_a_line_that_is_not_otlp_says_what_is_wrong(show: Show, damage: tuple[str, object], reason: str) -> None:
+    entry = {**workflow().data(), damage[0]: damage[1]}
+    line: Data = {"resourceSpans": [{"resource": resource(ORDERS), "scopeSpans": [{"spans": [entry]}]}]}
+    shown = show([line])
+    assert (shown.status, shown.out) == (1, "")
+    assert f"1 of 1 line could not be read (first: line 1: {reason})" in shown.err
+
+
+def test_numbers_enums_and_ids_may_be_written_in_other_ways(show: Show) -> None:
+    entry: Data = {
+        **Call(1, 0, "work", 0, 1, extra=((semconv.RECEIVERS, 1),)).data(),
+        "traceId": base64.b64encode(bytes.fromhex(TRACE)).decode(),
+        "spanId": "00F067AA0BA902B7",
+        "parentSpanId": "0000000000000000",
+        "kind": "SPAN_KIND_PRODUCER",
+        "startTimeUnixNano": START,
+        "endTimeUnixNano": START + 2 * MS,
+        "status": {"code": "STATUS_CODE_ERROR"},
+        "events": None,
+        "attributes": [
+            *attributes({"workflow.transaction_id": "t", "a": ["x", 1, 2.5, True]}),
+            {"key": "m", "value": {"kvlistValue": {"values": [{"key": "k", "value": {"bytesValue": "AAE="}}]}}},
+            {"key": "n", "value": {"doubleValue": "NaN"}},
+            {"key": "e", "value": {}},
+        ],
+        "unknownField": 1,
+    }
+    shown = show([{"resourceSpans": [{"scopeSpans": [{"spans": [entry]}]}]}, "{}"])
+    assert shown.err == ""
+    assert "✗ work  error  2.00 ms" in shown.out
+    assert f"trace       {TRACE}" in shown.out
+    assert "1 process (unknown_service)" in shown.out
+    assert "no root" not in shown.out
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is empty"),
+        (b"\n \n", "is empty"),
+        (b"\x00\x01\x02", "is a binary file, not lines of OTLP JSON"),
+        (gzip.compress(b"{}"), "is compressed; show it with: gzip -dc FILE | multiagents-otel show -"),
+        (b'{\n  "resourceSpans": []\n}\n', "jq -c . FILE | multiagents-otel show -"),
+        (b"hello\nworld\n", "2 of 2 lines could not be read (first: line 1: not JSON"),
+        (b'{"resourceSpans": "\xff"}\n', "line 1: not UTF-8"),
+        (b"[" * 100_000 + b"\n", "line 1: not JSON"),
+        (b'{"resourceSpans": []}\n', "there are no traces and no metrics to show"),
+    ],
+)
+def test_a_file_with_nothing_to_show_is_one_useful_sentence(
+    run: Run, tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    shown = run("show", str(path))
+    assert (shown.status, shown.out) == (1, "")
+    assert sentence in shown.err.replace(str(path), "FILE")
+    assert shown.err.count("\n") == 1
+
+
+def test_a_file_that_is_not_there(run: Run, tmp_path: Path) -> None:
+    assert run("show", "absent.jsonl").err == "multiagents-otel show: absent.jsonl: there is no such file\n"
+    shown = run("show", str(tmp_path))
+    assert (shown.status, "is a directory" in shown.err) == (1, True)
+
+
+def test_only_log_records_that_are_not_shown_are_nothing(show: Show) -> None:
+    shown = show([log("some.other.event")])
+    assert (shown.status, shown.out) == (1, "")
+    assert "only 1 log record" in shown.err
+
+
+def test_the_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(HAPPY[0]).encode())))
+    shown = run("show", "-")
+    assert shown.status == 0
+    assert len(drawn(shown.out)) == 6
+
+
+def test_a_file_that_the_exporters_have_written(run: Run, tmp_path: Path) -> None:
+    json_file = pytest.importorskip("opentelemetry.exporter.otlp.json.file")
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    path = str(tmp_path / "otlp.jsonl")
+    process = Resource({"service.name": "orders", "service.instance.id": "1"})
+    tracers = TracerProvider(resource=process)
+    tracers.add_span_processor(BatchSpanProcessor(json_file.FileSpanExporter(path)))
+    meters = MeterProvider([PeriodicExportingMetricReader(json_file.FileMetricExporter(path))], resource=process)
+    _work(tracers, meters)
+    tracers.shutdown()
+    meters.shutdown()
+    _assert_worked(run("show", path))
+
+
+def test_what_the_protobuf_encoder_makes_in_json(show: Show) -> None:
+    json_format = pytest.importorskip("google.protobuf.json_format")
+    from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    process = Resource({"service.name": "orders", "service.instance.id": "1"})
+    exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    tracers = TracerProvider(resource=process)
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    meters = MeterProvider([reader], resource=process)
+    _work(tracers, meters)
+    data = reader.get_metrics_data()
+    assert data is not None
+    lines = [
+        json_format.MessageToJson(message, indent=None)
+        for message in (encode_spans(exporter.get_finished_spans()), encode_metrics(data))
+    ]
+
+    def to_hex(match: re.Match[str]) -> str:
+        return f'"{match[1]}": "{base64.b64decode(match[2]).hex()}"'
+
+    in_hex = [re.sub(r'"(traceId|spanId|parentSpanId)": "([^"]*)"', to_hex, line) for line in lines]
+    assert in_hex != lines
+    _assert_worked(show(in_hex))
+
+
+def _work(tracers: object, meters: object) -> None:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.trace import TracerProvider
+
+    assert isinstance(tracers, TracerProvider)
+    assert isinstance(meters, MeterProvider)
+    tracer, meter = tracers.get_tracer("x"), meters.get_meter("x")
+    ids = {semconv.WORKFLOW_ID: "order", semconv.TRANSACTION_ID: TRANSACTION}
+    with tracer.start_as_current_span("workflow.order", attributes={**ids, semconv.WORKFLOW_STATUS: "completed"}):
+        for name in ("a", "b"):
+            with pytest.raises(ValueError), tracer.start_as_current_span(f"worker.{name}", attributes=ids):
+                raise ValueError("no\nway")
+    meter.create_counter("a.counter", "{event}").add(3, {"status": "success"})
+    meter.create_histogram("a.time", "s", explicit_bucket_boundaries_advisory=[1, 2]).record(1.5)
+
+
+def _assert_worked(shown: Shown) -> None:
+    assert (shown.status, shown.err) == (0, "")
+    assert shown.out.startswith("✓ order  completed  ")
+    assert drawn(shown.out) == ["  workflow.order", "  ├─ worker.a", "  └─ worker.b"]
+    assert shown.out.count("✗ ValueError: no way") == 2
+    assert "2 spans failed, though the workflow did not" in shown.out
+    assert numbers(shown.out, "a.counter") == ["a.counter {event}", "status=success 3"]
+    assert numbers(shown.out, "a.time") == ["a.time s 1 1.50 s 1.50 s 1.50 s ~1.50 s ~1.50 s 1.50 s"]
