@@ -78,13 +78,14 @@ def _watch(used: pipeline.Pipeline, flush_timeout: float) -> None:
         _lifecycle.install()
     if used.built == {"traces", "metrics", "logs"} and not pipeline.exports_anything(used):
         _logger.warning(
-            "nothing will be exported: OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER and OTEL_LOGS_EXPORTER are all 'none'"
+            "nothing will be exported: "
+            "OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER and OTEL_LOGS_EXPORTER are all 'none'"
         )
     for signal, provider in used.providers.items():
-        resource = getattr(provider, "resource", None) or getattr(getattr(provider, "_sdk_config", None), "resource", None)
-        if signal in used.built or not isinstance(provider, (TracerProvider, MeterProvider)) or resource is None:
+        if signal in used.built or not isinstance(provider, (TracerProvider, MeterProvider)):
             continue
-        if semconv.SERVICE_INSTANCE_ID not in resource.attributes:
+        holder = provider if isinstance(provider, TracerProvider) else provider._sdk_config
+        if semconv.SERVICE_INSTANCE_ID not in holder.resource.attributes:
             _logger.warning(
                 "the %s provider's resource has no %s: processes of one service will overwrite each other's series; "
                 "add one, a UUID for each process",

@@ -13,7 +13,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any, Final, NamedTuple, cast
+from inspect import iscoroutinefunction
+from typing import Any, Final, NamedTuple
 
 _logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def _boolean(value: object) -> bool:
 
 def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError
+        raise ValueError  # noqa: TRY004 - a TypeError is for hooks
     seconds = float(value)
     if not 0 <= seconds < float("inf"):
         raise ValueError
@@ -55,7 +56,7 @@ def _globs(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         value = value.split(",")
     if not isinstance(value, Iterable):
-        raise ValueError
+        raise ValueError  # noqa: TRY004
     globs = tuple(value)
     if not all(isinstance(glob, str) for glob in globs):
         raise ValueError
@@ -65,16 +66,14 @@ def _globs(value: object) -> tuple[str, ...]:
 def _workflow_parent(value: object) -> str:
     if value not in WORKFLOW_PARENTS:
         raise ValueError
-    return cast(str, value)
+    return str(value)
 
 
 def _hook(value: object) -> Callable[..., Any] | None:
     if value is None:
         return None
     # An async hook would run after the span has ended, or never: refused here rather than dropped there.
-    from inspect import iscoroutinefunction
-
-    if not callable(value) or iscoroutinefunction(value) or iscoroutinefunction(getattr(value, "__call__", None)):
+    if not callable(value) or iscoroutinefunction(value) or iscoroutinefunction(type(value).__call__):
         raise TypeError
     return value
 
@@ -149,7 +148,9 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "seconds, 0 or more",
         "How long the end of a process (exit, SIGTERM) may wait for all of its telemetry to leave.",
     ),
-    Option("publish_hook", None, _hook, "a function (span, event_type, event)", "Called before an event is sent.", False),
+    Option(
+        "publish_hook", None, _hook, "a function (span, event_type, event)", "Called before an event is sent.", False
+    ),
     Option(
         "process_hook", None, _hook, "a function (span, event_type, event)", "Called before an event is handled.", False
     ),
@@ -224,7 +225,9 @@ def _from_environment(option: Option, environ: Mapping[str, str]) -> object:
             try:
                 return option.parse(value)
             except ValueError:
-                _logger.error("%s must be %s, not %r: its default %r holds", variable, option.expected, value, option.default)
+                _logger.error(
+                    "%s must be %s, not %r: its default %r holds", variable, option.expected, value, option.default
+                )
     return option.default
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from opentelemetry.instrumentation.distro import BaseDistro
 from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 
-
 _logger = logging.getLogger("multiagents_otel")
 
 
@@ -42,4 +41,3 @@ class MultiAgentsConfigurator(_OTelSDKConfigurator):
 
 
 __all__ = ["MultiAgentsConfigurator", "MultiAgentsDistro"]
-

@@ -85,7 +85,9 @@ def _method(provider: Any, name: str) -> Callable[[], Any]:
 def _bounded(calls: list[Callable[[], Any]], timeout: float) -> bool:
     """Run calls side by side in daemon threads, since none of them keeps a timeout that it is given."""
     deadline = time.monotonic() + timeout
-    threads = [threading.Thread(target=_quietly, args=(call,), daemon=True, name="multiagents-otel-flush") for call in calls]
+    threads = [
+        threading.Thread(target=_quietly, args=(call,), daemon=True, name="multiagents-otel-flush") for call in calls
+    ]
     for thread in threads:
         try:
             thread.start()
@@ -111,7 +113,11 @@ def _renew(provider: Any, resource: Resource) -> None:
             update(resource)
             return
         # Before 1.43 the SDK had no way to: tracers, loggers and the metrics' configuration each hold it.
-        for holder in (provider, *getattr(provider, "_tracers", {}).values(), *getattr(provider, "_loggers", {}).values()):
+        for holder in (
+            provider,
+            *getattr(provider, "_tracers", {}).values(),
+            *getattr(provider, "_loggers", {}).values(),
+        ):
             for name in ("_resource", "resource"):
                 if isinstance(vars(holder).get(name), Resource):
                     setattr(holder, name, vars(holder)[name].merge(resource))

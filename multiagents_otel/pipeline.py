@@ -49,7 +49,9 @@ def present() -> dict[str, Any]:
     # The API's proxies for meters and loggers have no public class: what is not one of them was set.
     if not type(meters := metrics.get_meter_provider()).__name__.startswith("_Proxy"):
         found["metrics"] = meters
-    if type(logs := get_logger_provider()).__name__ != "ProxyLoggerProvider" and not isinstance(logs, NoOpLoggerProvider):
+    if type(logs := get_logger_provider()).__name__ != "ProxyLoggerProvider" and not isinstance(
+        logs, NoOpLoggerProvider
+    ):
         found["logs"] = logs
     return found
 
@@ -67,7 +69,7 @@ def ensure(given: Mapping[str, Any], resource_attributes: Mapping[str, str] | No
         class Configurator(_OTelSDKConfigurator):
             pass
 
-        Configurator().configure()
+        Configurator().configure()  # type: ignore[no-untyped-call]
         configured = present()
         return Pipeline(configured, frozenset(configured))
     builders: dict[str, Callable[[Resource], Any]] = {"traces": _traces, "metrics": _metrics, "logs": _logs}
@@ -159,9 +161,10 @@ def _sampler() -> Any:
 
 
 def _metrics(resource: Resource) -> MeterProvider:
-    readers: list[MetricReader] = []
-    for exporter in _exporters("metrics"):
-        readers.append(exporter if isinstance(exporter, MetricReader) else ForkSafeReader(exporter))
+    readers: list[MetricReader] = [
+        exporter if isinstance(exporter, MetricReader) else ForkSafeReader(exporter)
+        for exporter in _exporters("metrics")
+    ]
     provider = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
     metrics.set_meter_provider(provider)
     return provider
@@ -188,15 +191,12 @@ class ForkSafeReader(PeriodicExportingMetricReader):
         # Before the base class: hooks after a fork run in the order of their registration, and its own one
         # starts the child's thread, which collects.
         if hasattr(os, "register_at_fork"):
-            reader = weakref.ref(self)
-            os.register_at_fork(
-                before=lambda: (this := reader()) and this._before_fork(),
-                after_in_parent=lambda: (this := reader()) and this._after_fork(),
-                after_in_child=lambda: (this := reader()) and this._in_child(),
-            )
+            before, parent, child = map(_weakly, (self._before_fork, self._after_fork, self._in_child))
+            os.register_at_fork(before=before, after_in_parent=parent, after_in_child=child)
         super().__init__(exporter, export_interval_millis=interval)
 
-    def collect(self, timeout_millis: float = 10_000) -> None:
+    # Final in the base class, which leaves no other place that a collection begins and ends in.
+    def collect(self, timeout_millis: float = 10_000) -> None:  # type: ignore[misc]
         with self._collecting:
             super().collect(timeout_millis)
 
@@ -217,3 +217,14 @@ class ForkSafeReader(PeriodicExportingMetricReader):
     def _in_child(self) -> None:
         self._collecting = threading.RLock()
         self._export_lock = threading.Lock()
+
+
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """A bound method's call that does not keep its object alive: a hook for forks can't be taken back."""
+    weak = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if (alive := weak()) is not None:
+            alive()
+
+    return call

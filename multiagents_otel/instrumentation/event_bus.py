@@ -78,7 +78,7 @@ class Subscription:
         return result
 
 
-class Handler(wrapt.FunctionWrapper):  # type: ignore[misc]
+class Handler(wrapt.FunctionWrapper):  # type: ignore[type-arg,unused-ignore]
     """A subscribed handler. It equals and hashes as the user's own, so that ``unsubscribe`` finds it."""
 
     def __init__(self, handler: Any, subscription: Subscription) -> None:
@@ -95,7 +95,7 @@ class Handler(wrapt.FunctionWrapper):  # type: ignore[misc]
 def _is_async(handler: Any) -> bool:
     while isinstance(handler, functools.partial):
         handler = handler.func
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
 class EventBusInstrumentation:
@@ -112,7 +112,9 @@ class EventBusInstrumentation:
         self._workflows = workflows
         self._patches = patches
         self._messages = Messages()
-        self._by_bus: weakref.WeakKeyDictionary[Any, dict[str, list[weakref.ref[Handler]]]] = weakref.WeakKeyDictionary()
+        self._by_bus: weakref.WeakKeyDictionary[Any, dict[str, list[weakref.ref[Handler]]]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._clients: weakref.WeakSet[Any] = weakref.WeakSet()
         self.buses = Buses()
         telemetry.instruments.gauges[semconv.LISTENER_ACTIVE.name] = self._listeners
@@ -455,7 +457,8 @@ class EventBusInstrumentation:
         tasks = [
             task
             for bus in self.buses
-            if getattr(bus, "_running", False) and isinstance(task := getattr(bus, "_listener_task", None), asyncio.Task)
+            if getattr(bus, "_running", False)
+            and isinstance(task := getattr(bus, "_listener_task", None), asyncio.Task)
         ]
         return {(): int(not any(task.done() for task in tasks))} if tasks else {}
 

@@ -6,8 +6,8 @@ import gc
 import logging
 import sys
 import weakref
-from collections.abc import Collection
-from typing import Any, Final
+from collections.abc import Callable, Collection
+from typing import Any, ClassVar, Final
 
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
@@ -44,11 +44,13 @@ class _Instrumentation:
 
     def apply(self, module: str | None = None) -> None:
         """Apply the rows of one module, or of every module that is imported."""
-        self.patches.apply(row for row in self.table if row.module == module or (module is None and row.module in sys.modules))
+        self.patches.apply(
+            row for row in self.table if row.module == module or (module is None and row.module in sys.modules)
+        )
 
     def adopt_live(self) -> None:
         """Instrument what was made before: buses, managers and orchestrators that are in use already."""
-        kinds = [
+        kinds: list[tuple[str, str, Callable[[Any], None]]] = [
             (REDIS_BUS_MODULE, "RedisEventBus", self.buses.adopt),
             (WORKER_MANAGER_MODULE, "WorkerManager", self.workers.adopt),
             (ORCHESTRATOR_MODULE, "Orchestrator", self.orchestrators.adopt),
@@ -101,9 +103,9 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     # Class attributes: the base class runs __init__ again on each construction of its one instance.
     _active: _Instrumentation | None = None
-    _hooked: set[str] = set()
-    _given_buses: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
-    _left: list[weakref.ref[Handler]] = []
+    _hooked: ClassVar[set[str]] = set()
+    _given_buses: ClassVar[weakref.WeakKeyDictionary[Any, str | None]] = weakref.WeakKeyDictionary()
+    _left: ClassVar[list[weakref.ref[Handler]]] = []
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """The framework's versions that are known to work; later ones are tried."""

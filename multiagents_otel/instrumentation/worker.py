@@ -47,7 +47,9 @@ class WorkerInstrumentation:
 
     def _known(self, worker: str) -> None:
         ledger, label = self._telemetry.ledger, self._telemetry.ledger.worker(worker)
-        ledger.register(semconv.WORKER_EXECUTIONS, [(label, s) for s in (semconv.SUCCESS, semconv.ERROR, semconv.CANCELLED)])
+        ledger.register(
+            semconv.WORKER_EXECUTIONS, [(label, s) for s in (semconv.SUCCESS, semconv.ERROR, semconv.CANCELLED)]
+        )
         ledger.register(semconv.WORKER_ERRORS, [(label, ledger.error(semconv.TIMEOUT))])
         ledger.register(semconv.WORKER_ACTIVE, [(label,)])
         ledger.register(semconv.EVENTS_UNDELIVERED, [(semconv.RESULT_EVENT, label)])
@@ -166,7 +168,7 @@ class WorkerInstrumentation:
             if delivery is not None and delivery.deferred and not delivery.claimed:
                 delivery.swallowed = exception
 
-        logger = sys.modules[WORKER_MANAGER_MODULE].logger  # type: ignore[attr-defined]
+        logger = sys.modules[WORKER_MANAGER_MODULE].logger
         return telling_error(logger, self._patches.switch, swallowed)
 
 

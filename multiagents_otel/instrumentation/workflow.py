@@ -41,7 +41,18 @@ class Call:
         ended: the saga had already ended when it was loaded.
     """
 
-    __slots__ = ("caller", "command_id", "ended", "failure", "saga", "start", "start_ns", "starting", "swallowed", "workflow")
+    __slots__ = (
+        "caller",
+        "command_id",
+        "ended",
+        "failure",
+        "saga",
+        "start",
+        "start_ns",
+        "starting",
+        "swallowed",
+        "workflow",
+    )
 
     def __init__(self, *, starting: bool = False, command_id: str | None = None) -> None:
         self.starting = starting
@@ -146,7 +157,9 @@ class WorkflowInstrumentation:
             saga = next((saga for saga in sagas if saga.data is data), None)
             if saga is None or self._workflows.find(saga, adopt=False) is not None:
                 return
-            workflow = self._workflows.begin(saga, self._definition(orchestrator), call.caller, call.start_ns, call.start)
+            workflow = self._workflows.begin(
+                saga, self._definition(orchestrator), call.caller, call.start_ns, call.start
+            )
         self._workflows.end(workflow, WorkflowStatus.FAILED, failure_of(exception))
 
     def _cancel_workflow(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -256,7 +269,7 @@ class WorkflowInstrumentation:
         return _load_context
 
     def _loaded(self, orchestrator: Any, call: Call, saga: Any) -> None:
-        """A saga was loaded for a result or a cancellation: has it ended, and is the result the one it waits for?"""
+        """See of a saga that was loaded whether it has ended, and whether this result is the one it waits for."""
         delivery = DELIVERY.get()
         worker = delivery.message.worker if delivery is not None else ""
         if saga is None:
@@ -283,7 +296,7 @@ class WorkflowInstrumentation:
         self._telemetry.warn_once(
             f"stale {label}",
             "a result of worker %r is not the one that its workflow waits for: it is late, or a replica of the worker "
-            "or of the orchestrator runs beside this one, and the framework takes it for the current step's all the same",
+            "or of the orchestrator runs beside this one; the framework takes it for the current step's all the same",
             label,
         )
 
@@ -376,10 +389,10 @@ class WorkflowInstrumentation:
     def _step_started(self, stage: Stage) -> None:
         try:
             workflow, step = stage.workflow, stage.step
-            if step is not None and step.failure is not None and not step.ended:
-                if stage.recorded is None:  # published, and to nobody
-                    self._workflows.end_step(workflow, step, step.failure)
-                    self._workflows.end(workflow, WorkflowStatus.STALLED, step.failure)
+            if step is None or step.failure is None or step.ended or stage.recorded is not None:
+                return
+            self._workflows.end_step(workflow, step, step.failure)  # published, and to nobody
+            self._workflows.end(workflow, WorkflowStatus.STALLED, step.failure)
         except Exception:
             self._telemetry.guard.caught("step")
 
@@ -464,8 +477,7 @@ class WorkflowInstrumentation:
             else:
                 failure = Failure(semconv.OTHER)
         if delivery is not None and call is not None and call.command_id is not None:
-            if step.queue_time is None:
-                step.queue_time = told_seconds(delivery.message.fields)
+            step.queue_time = told_seconds(delivery.message.fields)
         self._workflows.end_step(workflow, step, failure)
 
     def _logger_error(self, _original: Any) -> Any:
@@ -480,7 +492,7 @@ class WorkflowInstrumentation:
                 if not recorded and not (call.workflow is not None and call.workflow.recorded_exception):
                     call.swallowed = exception
 
-        logger = sys.modules[ORCHESTRATOR_MODULE].logger  # type: ignore[attr-defined]
+        logger = sys.modules[ORCHESTRATOR_MODULE].logger
         return telling_error(logger, self._patches.switch, swallowed)
 
     @staticmethod

@@ -34,7 +34,7 @@ class Guard:
         is logged at DEBUG.
         """
         if self.strict:
-            raise  # noqa: PLE0704 - re-raises what the caller's except clause holds
+            raise
         # A log handler may itself publish events or fail: without this the guard would call itself for ever.
         if getattr(self._inside, "active", False):
             return
@@ -50,7 +50,7 @@ class Guard:
                     component,
                 )
                 _logger.debug("multiagents_otel failed in %s", component, exc_info=True)
-        except Exception:  # noqa: BLE001, S110 - the last line of defence has nobody left to tell
+        except Exception:  # noqa: S110 - the last line of defence has nobody left to tell
             pass
         finally:
             self._inside.active = False

@@ -14,7 +14,8 @@ REDACTED: Final = "***REDACTED***"
 _MAX_TEXT: Final = 64 * 1024
 """Longer texts are cut: a stack trace of more is of no use to a reader, and scrubbing stays quick."""
 
-# Names that hold a secret. Repetitions are bounded, or a hostile text would take quadratic time. Word limits keep look-alikes readable: "author", "secretary", "tokens: 12".
+# Names that hold a secret. Repetitions are bounded, or a hostile text would take quadratic time. Word limits keep
+# look-alikes readable: "author", "secretary".
 _NAMES: Final = (
     r"(?:[a-z0-9]{1,32}[_-]){0,4}(?:password|passwd|passphrase|pwd|secret|api[_-]?key|apikey|access[_-]?key|private[_-]?key|"
     r"secret[_-]?key|auth[_-]?token|access[_-]?token|refresh[_-]?token|id[_-]?token|session[_-]?token|token|"
@@ -28,7 +29,9 @@ _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}"), r"\1 " + REDACTED),
     # "api_key": "xyz", password='x y', token=xyz
     (
-        re.compile(rf"""(?i)(?<![a-z0-9])({_NAMES}["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,;&)}}\]]+)"""),
+        re.compile(
+            rf"""(?i)(?<![a-z0-9])({_NAMES}["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,;&)}}\]]+)"""
+        ),
         r"\1" + REDACTED,
     ),
     # Well-known shapes: OpenAI, GitHub, Slack, AWS, Google, JWT, PEM

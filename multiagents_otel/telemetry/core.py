@@ -121,7 +121,9 @@ class Telemetry:
             self._warned.add(topic)
             _log.warning(message, *args)
 
-    def log(self, event_name: str, severity: SeverityNumber, body: str, context: Context, attributes: dict[str, Any]) -> None:
+    def log(
+        self, event_name: str, severity: SeverityNumber, body: str, context: Context, attributes: dict[str, Any]
+    ) -> None:
         """Emit a log event through the OpenTelemetry logs pipeline."""
         self._logger.emit(
             timestamp=time.time_ns(),

@@ -41,7 +41,18 @@ class Message(Event):
         waiting: handlers that are not done yet; the event is counted when none is left.
     """
 
-    __slots__ = ("_telemetry", "context", "counted", "excluded", "fields", "outcome", "published_ns", "size", "waiting", "workflow_id")
+    __slots__ = (
+        "_telemetry",
+        "context",
+        "counted",
+        "excluded",
+        "fields",
+        "outcome",
+        "published_ns",
+        "size",
+        "waiting",
+        "workflow_id",
+    )
 
     def __init__(self, telemetry: Telemetry, name: str, data: MutableMapping[str, Any], handlers: int) -> None:
         super().__init__(name, data)

@@ -50,7 +50,7 @@ class Event:
 
     @property
     def step(self) -> str | None:
-        """The step that a command or its result belongs to: the framework correlates them as ``<transaction>.<step>``."""
+        """The step that a command or its result belongs to: their correlation id is ``<transaction>.<step>``."""
         transaction, correlation = self.transaction_id, self.correlation_id
         if transaction and correlation and correlation.startswith(transaction):
             at = len(transaction)
@@ -60,7 +60,7 @@ class Event:
 
 
 _KINDS: dict[object, str] = {
-    **semconv.EVENT_CLASSES,
+    **dict[object, str](semconv.EVENT_CLASSES.items()),
     **{name: name for name in (*semconv.EVENT_CLASSES.values(), semconv.EVENT)},
 }
 

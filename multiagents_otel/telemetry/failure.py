@@ -47,7 +47,7 @@ def message_of(exception: BaseException) -> str:
     """The exception's scrubbed text; a class whose ``__str__`` raises has none."""
     try:
         return scrub(str(exception))
-    except Exception:  # noqa: BLE001 - the user's __str__
+    except Exception:
         return ""
 
 
@@ -61,7 +61,7 @@ def exception_attributes(exception: BaseException) -> dict[str, str]:
     """The attributes of the ``exception`` event, message and stack trace scrubbed."""
     try:
         stacktrace = scrub("".join(traceback.format_exception(type(exception), exception, exception.__traceback__)))
-    except Exception:  # noqa: BLE001 - RecursionError and broken __str__ of a chained exception
+    except Exception:
         stacktrace = "".join(traceback.format_tb(exception.__traceback__))
     return {
         semconv.EXCEPTION_TYPE: type_name(exception),

@@ -22,7 +22,13 @@ class Flight:
     __slots__ = ("command_id", "deadline", "step", "timeout", "worker", "workflow")
 
     def __init__(
-        self, command_id: str, worker: str, timeout: float, deadline: float, workflow: Workflow | None, step: Step | None
+        self,
+        command_id: str,
+        worker: str,
+        timeout: float,
+        deadline: float,
+        workflow: Workflow | None,
+        step: Step | None,
     ) -> None:
         self.command_id = command_id
         self.worker = worker

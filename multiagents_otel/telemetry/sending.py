@@ -259,9 +259,7 @@ class Sending(Operation):
         instruments, info = self._telemetry.instruments, self._info
         error = self._telemetry.ledger.error(failure.error_type) if failure is not None else ""
         key = (semconv.SEND, info.system, info.prefix + self._telemetry.ledger.event(self._event.name), error)
-        instruments.record(
-            semconv.MESSAGING_OPERATION_DURATION, self.elapsed, (*key, semconv.SEND), self.context
-        )
+        instruments.record(semconv.MESSAGING_OPERATION_DURATION, self.elapsed, (*key, semconv.SEND), self.context)
         self._telemetry.ledger.add(semconv.MESSAGING_SENT, key)
 
     def _count_undelivered(self) -> None:

@@ -121,12 +121,22 @@ def main() -> None:
     sys.stdout.flush()
     median = run(list(ARMS))
     added = {name: value - median["bare"] for name, value in median.items()}
-    print(f"bare three-step workflow: {median['bare'] * 1e6:.0f} us of CPU; the floor adds {added['floor'] * 1e6:.0f} us")
+    print(
+        f"bare three-step workflow: {median['bare'] * 1e6:.0f} us of CPU; the floor adds {added['floor'] * 1e6:.0f} us"
+    )
     rows = [
         ("spans only, x floor", added["spans"] / added["floor"], "1.10"),
         ("all metrics, one reader, x floor", added["metrics"] / added["floor"], "1.25"),
-        ("1 % head sampling, spans only, x the added CPU at 100 %", added["spans, 1 % sampled"] / added["spans"], "0.30"),
-        ("1 % head sampling, all metrics, x the added CPU at 100 %", added["metrics, 1 % sampled"] / added["metrics"], "0.30"),
+        (
+            "1 % head sampling, spans only, x the added CPU at 100 %",
+            added["spans, 1 % sampled"] / added["spans"],
+            "0.30",
+        ),
+        (
+            "1 % head sampling, all metrics, x the added CPU at 100 %",
+            added["metrics, 1 % sampled"] / added["metrics"],
+            "0.30",
+        ),
         ("detailed_timing off, x the added CPU with it", added["spans, not detailed"] / added["spans"], "0.50"),
         ("the framework's own monitors, x floor", added["the framework's own monitors"] / added["floor"], "-"),
     ]

@@ -10,7 +10,6 @@ from opentelemetry.trace import SpanKind
 
 from tests.bench.workload import QueueBus, System
 
-
 _USUAL = {f"messaging.attribute.{n}": f"a value of usual length {n}" for n in range(9)}
 _SETS = {count: dict(list(_USUAL.items())[:count]) for count in (3, 6, 9)}
 
@@ -38,7 +37,9 @@ class FloorBus(QueueBus):
             await self._send(event_type, event_data)
 
     async def _send(self, event_type: str, event_data: dict[str, Any]) -> None:
-        with self._tracer.start_as_current_span(f"send {event_type}", kind=SpanKind.PRODUCER, attributes=_attributes(9)):
+        with self._tracer.start_as_current_span(
+            f"send {event_type}", kind=SpanKind.PRODUCER, attributes=_attributes(9)
+        ):
             carrier: dict[str, str] = {}
             propagate.inject(carrier)
             await super().publish(event_type, {**event_data, "_otel": carrier})
@@ -73,6 +74,4 @@ class FloorSystem(System):
             with tracer.start_as_current_span("workflow", context.Context(), attributes=_attributes(3)):
                 return await execute(workflow_id, data)
 
-        self.orchestrator.execute_workflow = execute_workflow
-
-
+        self.orchestrator.execute_workflow = execute_workflow  # type: ignore[method-assign,assignment]

@@ -12,7 +12,7 @@ from multiagents.worker_sdk.base_worker import WorkerConfig
 STEPS = ("validate", "charge", "ship")
 
 
-class QueueBus(IEventBus):  # type: ignore[misc]
+class QueueBus(IEventBus):
     """The least that a bus can be: a queue, and one listener that calls the handlers in turn."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class NoLogger:
         return drop
 
 
-class Echo(BaseWorker):  # type: ignore[misc]
+class Echo(BaseWorker):
     """A worker that does nothing, so that only the machinery is measured."""
 
     def __init__(self, name: str) -> None:
@@ -80,11 +80,12 @@ class System:
         for step in STEPS:
             builder.add_step(step, f"{step}_worker")
         self.bus = bus or QueueBus()
-        logger = None if builtin_monitors else NoLogger()
+        logger: Any = None if builtin_monitors else NoLogger()
+        store: Any = MemoryStore()
         self.manager = WorkerManager(self.bus, logger=logger)
         if not builtin_monitors:
             self.manager.event_monitor = self.manager.worker_monitor = self.manager.monitoring_logger = None
-        self.orchestrator = Orchestrator(builder.build(), self.bus, state_store=MemoryStore(), logger=logger or NoLogger())
+        self.orchestrator = Orchestrator(builder.build(), self.bus, state_store=store, logger=logger or NoLogger())
         for step in STEPS:
             self.manager.workers[f"{step}_worker"] = Echo(f"{step}_worker")
 
