@@ -28,15 +28,16 @@ class Event:
     __slots__ = ("correlation_id", "id", "kind", "name", "transaction_id")
 
     def __init__(self, name: str, data: Mapping[str, Any]) -> None:
+        get = data.get
         self.name = name
-        self.id = text(data.get("id"))
-        metadata = data.get("metadata")
+        self.id = text(get("id"))
+        metadata = get("metadata")
         if type(metadata) is dict:
             self.correlation_id = text(metadata.get("correlation_id"))
             self.transaction_id = text(metadata.get("transaction_id"))
         else:
             self.correlation_id = self.transaction_id = None
-        self.kind = kind_of(data.get("type"))
+        self.kind = kind_of(get("type"))
 
     @property
     def subject(self) -> str:

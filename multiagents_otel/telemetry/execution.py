@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from contextvars import Token
+from time import perf_counter_ns, time_ns
 from typing import Any
 
 from opentelemetry.trace import SpanKind
@@ -58,7 +58,7 @@ class Execution(Operation):
 
     def start_worker(self) -> None:
         """``worker.process`` is about to be called: its span becomes the current one."""
-        self.start_ns, self.start = time.time_ns(), time.perf_counter_ns()
+        self.start_ns, self.start = time_ns(), perf_counter_ns()
         delivery = self.delivery
         if delivery.spans and not self._excluded:
             kind = SpanKind.INTERNAL

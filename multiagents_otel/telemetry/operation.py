@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextvars import Token
+from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as context_api
@@ -38,8 +38,8 @@ class Operation:
         self._telemetry = telemetry
         self.context = context
         self.span: Span | None = None
-        self.start_ns = time.time_ns()
-        self.start = time.perf_counter_ns()
+        self.start_ns = time_ns()
+        self.start = perf_counter_ns()
         self.ended = False
         self._context_token: Token[Context] | None = None
 
@@ -73,12 +73,12 @@ class Operation:
     @property
     def elapsed(self) -> float:
         """Seconds since the start, by the monotonic clock."""
-        return (time.perf_counter_ns() - self.start) * 1e-9
+        return (perf_counter_ns() - self.start) * 1e-9
 
     @property
     def end_ns(self) -> int:
         """The wall clock now, as start plus monotonic time."""
-        return self.start_ns + time.perf_counter_ns() - self.start
+        return self.start_ns + perf_counter_ns() - self.start
 
     def close(
         self, failure: Failure | None = None, attributes: Mapping[str, Any] | None = None, end_ns: int | None = None

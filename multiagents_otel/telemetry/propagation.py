@@ -32,6 +32,7 @@ _OUR_KEYS: Final = frozenset(
         semconv.CARRIER_QUEUE_TIME,
     }
 )
+_NO_STATE: Final = trace.INVALID_SPAN_CONTEXT.trace_state  # the API's one empty TraceState
 _MAX_FIELD: Final = 8192  # what W3C baggage allows; traceparent and tracestate are far shorter
 _MAX_NAME: Final = 256
 _BAGGAGE_MEMBER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*=[\x20-\x2b\x2d-\x7e]*")
@@ -76,8 +77,13 @@ class Propagation:
     def inject(self, carrier: dict[str, Any], context: Context) -> None:
         """Write the propagators' fields of a context into a carrier."""
         span_context = trace.get_current_span(context).get_span_context()
-        # A context of one value holds the span and so no baggage.
-        if self._default() and not span_context.trace_state and (len(context) == 1 or not baggage.get_all(context)):
+        state = span_context.trace_state
+        # No state, and a context of one value, which is the span: what nearly every event has.
+        if (
+            (state is _NO_STATE or not state)
+            and (len(context) == 1 or not baggage.get_all(context))
+            and self._default()
+        ):
             if span_context.is_valid:
                 carrier[_TRACEPARENT] = traceparent(span_context)
         else:

@@ -7,9 +7,9 @@ workflow over finds them there. What has ended here does not end again.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from datetime import timezone
+from time import perf_counter_ns, time_ns
 from typing import Any, Final
 
 from opentelemetry import trace
@@ -218,7 +218,7 @@ class Workflows:
     def start_step(self, workflow: Workflow, name: str, worker: str | None) -> Step:
         """A step starts; its identity is in the saga before the framework saves it."""
         telemetry = self._telemetry
-        start_ns, start = time.time_ns(), time.perf_counter_ns()
+        start_ns, start = time_ns(), perf_counter_ns()
         identity = workflow.identity
         span: Span | None = None
         if identity.recorded:
@@ -426,7 +426,7 @@ _UNRECORDED: Final = Identity(trace.INVALID_SPAN_CONTEXT, Decision.DROP)
 
 def _elapsed(start_ns: int, start: int | None) -> tuple[float, int]:
     """Seconds since a start, and the end on the wall clock: monotonic here, clamped for another process' start."""
-    passed = time.perf_counter_ns() - start if start is not None else max(0, time.time_ns() - start_ns)
+    passed = perf_counter_ns() - start if start is not None else max(0, time_ns() - start_ns)
     return passed * 1e-9, start_ns + passed
 
 
