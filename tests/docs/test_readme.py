@@ -1,0 +1,92 @@
+"""The README's tables say what the code says. `python -m tests.docs.test_readme` rewrites the generated ones."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from multiagents_otel import semconv
+from multiagents_otel.config import ENV_PREFIXES, OPTIONS
+from multiagents_otel.semconv import Instrument
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def _options() -> list[str]:
+    rows = []
+    for option in OPTIONS:
+        environment = f"`{ENV_PREFIXES[0]}{option.name.upper()}`" if option.env else "-"
+        default = {None: "-", (): "none"}.get(option.default, f"`{str(option.default).lower()}`")  # type: ignore[call-overload]
+        rows.append(f"| `{option.name}` | {environment} | {default} | {option.help} ({option.expected}) |")
+    return rows
+
+
+def _instruments(table: tuple[Instrument, ...]) -> list[str]:
+    return [
+        f"| `{row.name}` | {row.kind} | {f'`{row.unit}`' if row.unit else '-'} | "
+        f"{', '.join(f'`{name}`' for name in row.attributes) or '-'} | {row.description} |"
+        for row in table
+    ]
+
+
+GENERATED = {
+    "options": _options(),
+    "metrics": _instruments(semconv.INSTRUMENTS),
+    "messaging": _instruments(semconv.MESSAGING_INSTRUMENTS),
+}
+
+
+def _table(name: str) -> re.Match[str]:
+    pattern = rf"(<!-- table:{name} -->\n\|[^\n]*\n\|[-|]+\n)(.*?)(<!-- /table -->)"
+    match = re.search(pattern, README.read_text(), re.DOTALL)
+    assert match, f"the README has no table {name}"
+    return match
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_table_of_the_readme_is_the_code_s(name: str) -> None:
+    assert _table(name)[2].splitlines() == GENERATED[name]
+
+
+def test_the_spans_table_names_every_attribute_and_no_other() -> None:
+    told = set(re.findall(r"`([a-z_.]+)`", _table("spans")[2]))
+    told |= {semconv.TRANSACTION_ID, semconv.WORKFLOW_ID, semconv.ERROR_TYPE}
+    emitted = {
+        value
+        for name, value in vars(semconv).items()
+        if name.isupper() and isinstance(value, str) and re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", value)
+    }
+    not_of_spans = {
+        semconv.SERVICE_NAME,
+        semconv.SERVICE_INSTANCE_ID,
+        semconv.TELEMETRY_DISTRO_NAME,
+        semconv.TELEMETRY_DISTRO_VERSION,
+        semconv.EXCEPTION_TYPE,
+        semconv.EXCEPTION_MESSAGE,
+        semconv.EXCEPTION_STACKTRACE,
+        semconv.LOG_WORKFLOW_STARTED,
+        semconv.LOG_WORKFLOW_STALLED,
+        semconv.LOG_WORKFLOW_RECOVERED,
+    }
+    assert told == emitted - not_of_spans
+
+
+def test_the_statuses_table_names_every_status() -> None:
+    column = [row.split("|")[2].strip(" `") for row in _table("statuses")[2].splitlines()]
+    assert sorted(column) == sorted(status.value for status in semconv.WorkflowStatus)
+
+
+def test_every_log_event_is_told() -> None:
+    text = README.read_text()
+    for name, value in vars(semconv).items():
+        if name.startswith("LOG_"):
+            assert f"| `{value}` |" in text
+
+
+if __name__ == "__main__":
+    for table, rows in GENERATED.items():
+        found = _table(table)
+        text = README.read_text()
+        README.write_text(text[: found.start(2)] + "\n".join(rows) + "\n" + text[found.end(2) :])
