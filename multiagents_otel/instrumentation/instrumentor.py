@@ -13,15 +13,12 @@ import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from multiagents_otel.config import Options
-from multiagents_otel.instrumentation.event_bus import (
-    REDIS_BUS_MODULE,
-    WORKER_MANAGER_MODULE,
-    EventBusInstrumentation,
-    Handler,
-)
+from multiagents_otel.instrumentation.event_bus import REDIS_BUS_MODULE, EventBusInstrumentation
+from multiagents_otel.instrumentation.handlers import WORKER_MANAGER_MODULE, Handler
 from multiagents_otel.instrumentation.patching import Patch, PatchSet, Switch
+from multiagents_otel.instrumentation.step import ORCHESTRATOR_MODULE, StepInstrumentation
 from multiagents_otel.instrumentation.worker import WorkerInstrumentation
-from multiagents_otel.instrumentation.workflow import ORCHESTRATOR_MODULE, WorkflowInstrumentation
+from multiagents_otel.instrumentation.workflow import WorkflowInstrumentation
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.workflows import Workflows
 
@@ -40,7 +37,9 @@ class _Instrumentation:
         self.buses = EventBusInstrumentation(self.telemetry, self.workflows, self.patches)
         self.workers = WorkerInstrumentation(self.telemetry, self.buses, self.patches)
         self.orchestrators = WorkflowInstrumentation(self.telemetry, self.workflows, self.buses, self.patches)
-        self.table: list[Patch] = [*self.buses.table(), *self.workers.table(), *self.orchestrators.table()]
+        steps = StepInstrumentation(self.telemetry, self.workflows, self.patches)
+        parts = (self.buses, self.workers, self.orchestrators, steps)
+        self.table: list[Patch] = [patch for part in parts for patch in part.table()]
 
     def apply(self, module: str | None = None) -> None:
         """Apply the rows of one module, or of every module that is imported."""
@@ -73,7 +72,7 @@ class _Instrumentation:
 
     def remove(self) -> list[Handler]:
         """Take everything out; returns the handlers that could not be reached and now only pass through."""
-        handlers = self.buses.handlers
+        handlers = self.buses.handlers.alive
         self.buses.release()
         self.patches.undo()
         self.workflows.clear()
@@ -115,7 +114,7 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         providers = {name: kwargs.pop(name, None) for name in _PROVIDERS}
         active = _Instrumentation(Options(kwargs), providers)
         type(self)._active = active
-        active.buses.resume([handler for ref in self._left if (handler := ref()) is not None])
+        active.buses.handlers.resume([handler for ref in self._left if (handler := ref()) is not None])
         self._left.clear()
         active.apply()
         for module in {row.module for row in active.table}:

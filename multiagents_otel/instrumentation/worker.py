@@ -9,7 +9,8 @@ from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
 from multiagents_otel import semconv
-from multiagents_otel.instrumentation.event_bus import WORKER_MANAGER_MODULE, EventBusInstrumentation
+from multiagents_otel.instrumentation.event_bus import EventBusInstrumentation
+from multiagents_otel.instrumentation.handlers import WORKER_MANAGER_MODULE
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.instrumentation.swallowed import telling_error
 from multiagents_otel.telemetry.core import Telemetry
@@ -120,7 +121,7 @@ class WorkerInstrumentation:
             if self._telemetry.passive:
                 return None
             event_type = f"command.{worker.get_worker_type()}"
-            return self._buses.delivery(manager.event_bus, event_type, event_data, 1, True)
+            return self._buses.handlers.delivery(manager.event_bus, event_type, event_data, 1, True)
         except Exception:
             self._telemetry.guard.caught("process")
             return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from multiagents_otel.telemetry.ledger import Key
 
 if TYPE_CHECKING:
-    from multiagents_otel.telemetry.workflows import Step, Workflow
+    from multiagents_otel.telemetry.workflow import Step, Workflow
 
 _CAPACITY = 20_000
 

@@ -21,7 +21,8 @@ from multiagents_otel.telemetry.operation import Operation
 
 if TYPE_CHECKING:
     from multiagents_otel.telemetry.execution import Execution
-    from multiagents_otel.telemetry.workflows import Step, Workflow, Workflows
+    from multiagents_otel.telemetry.workflow import Step, Workflow
+    from multiagents_otel.telemetry.workflows import Workflows
 
 _UNDELIVERED: Final = Failure(semconv.UNDELIVERED, "published, and no subscriber received it")
 _DEFAULT_TIMEOUT: Final = 300.0

@@ -8,7 +8,6 @@ workflow over finds them there. What has ended here does not end again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timezone
 from time import perf_counter_ns, time_ns
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace.sampling import Decision
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceState
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind
 
 from multiagents_otel import semconv
 from multiagents_otel.semconv import WorkflowStatus
@@ -25,66 +24,12 @@ from multiagents_otel.telemetry.failure import Failure
 from multiagents_otel.telemetry.identity import Identity, can_pin, decide, start_pinned
 from multiagents_otel.telemetry.in_flight import Flight, InFlight
 from multiagents_otel.telemetry.operation import finish
-from multiagents_otel.telemetry.propagation import parse_traceparent, traceparent
+from multiagents_otel.telemetry.workflow import Step, Workflow, from_metadata, to_metadata
 
 _CAPACITY: Final = 50_000
 _REMEMBERED: Final = 10_000
 ENDED_STATES: Final = frozenset({"completed", "compensated", "cancelled", "failed"})
 """Saga states after which a workflow that is loaded from the store has ended."""
-
-
-class Step:
-    """A step in flight."""
-
-    __slots__ = (
-        "attributes", "command_id", "ended", "failure", "identity", "kind", "name", "queue_time",
-        "receivers", "span", "start", "start_ns", "worker",
-    )  # fmt: skip
-
-    def __init__(self, name: str, worker: str | None, identity: Identity, start_ns: int, start: int | None) -> None:
-        self.name = name
-        self.worker = worker
-        self.identity = identity
-        self.start_ns = start_ns
-        self.start = start  # None in a process that did not start it: its monotonic clock knows nothing of it
-        self.kind = SpanKind.INTERNAL
-        self.span: Span | None = None
-        self.command_id: str | None = None
-        self.receivers: int | None = None
-        self.queue_time: float | None = None
-        self.failure: Failure | None = None
-        self.attributes: dict[str, Any] = {}
-        self.ended = False
-
-
-class Workflow:
-    """A workflow that this process holds."""
-
-    __slots__ = (
-        "compensations", "failed_step", "failure", "identity", "links", "parent", "recorded_exception", "saga",
-        "span", "stalled", "start", "start_ns", "step", "transaction_id", "workflow_id",
-    )  # fmt: skip
-
-    def __init__(self, saga: Any, workflow_id: str, identity: Identity, start_ns: int, start: int | None) -> None:
-        self.saga = saga
-        self.transaction_id: str = saga.transaction_id
-        self.workflow_id = workflow_id
-        self.identity = identity
-        self.start_ns = start_ns
-        self.start = start
-        self.parent: SpanContext | None = None
-        self.links: tuple[Link, ...] = ()
-        self.span: Span | None = None
-        self.step: Step | None = None
-        self.failed_step: str | None = None
-        self.failure: Failure | None = None
-        self.recorded_exception = False
-        self.compensations = 0
-        self.stalled = False
-
-    def within(self, context: Context) -> Context:
-        """A context in which the workflow's span is the current one."""
-        return trace.set_span_in_context(NonRecordingSpan(self.identity.span_context), context)
 
 
 class Workflows:
@@ -135,7 +80,7 @@ class Workflows:
         workflow = self._identify(saga, workflow_id, caller, start_ns, start)
         self._hold(workflow)
         if isinstance(saga.metadata, dict) and workflow.span is None:
-            saga.metadata[semconv.CARRIER_KEY] = _to_metadata(workflow)
+            saga.metadata[semconv.CARRIER_KEY] = to_metadata(workflow)
         self._ledger.add(semconv.WORKFLOWS_STARTED, (self._ledger.workflow(workflow_id),))
         try:
             telemetry.log(
@@ -187,7 +132,7 @@ class Workflows:
         transaction_id = saga.transaction_id
         workflow = self._active.get(transaction_id) or self._stalled.get(transaction_id)
         if workflow is None and adopt and transaction_id not in self._ended:
-            workflow = _from_metadata(saga)
+            workflow = from_metadata(saga)
             if workflow is not None:
                 if not can_pin(self._telemetry.tracer):
                     workflow.identity = Identity(workflow.identity.span_context, Decision.DROP)
@@ -428,68 +373,3 @@ def _elapsed(start_ns: int, start: int | None) -> tuple[float, int]:
     """Seconds since a start, and the end on the wall clock: monotonic here, clamped for another process' start."""
     passed = perf_counter_ns() - start if start is not None else max(0, time_ns() - start_ns)
     return passed * 1e-9, start_ns + passed
-
-
-# --- the identity inside the saga's metadata ----------------------------------------------------
-
-
-def _to_metadata(workflow: Workflow) -> dict[str, Any]:
-    identity = workflow.identity
-    kept: dict[str, Any] = {
-        "workflow": workflow.workflow_id,
-        "start": workflow.start_ns,
-        "decision": identity.decision.value,
-        "traceparent": traceparent(identity.span_context),
-    }
-    if identity.span_context.trace_state:
-        kept["tracestate"] = identity.span_context.trace_state.to_header()
-    if identity.attributes:
-        kept["attributes"] = identity.attributes
-    if workflow.parent is not None:
-        kept["parent"] = traceparent(workflow.parent)
-    if workflow.links:
-        kept["link"] = traceparent(workflow.links[0].context)
-    return kept
-
-
-def _from_metadata(saga: Any) -> Workflow | None:
-    """The workflow whose identity a saga brings; None without one, or with one that cannot be read."""
-    metadata = saga.metadata
-    kept = metadata.get(semconv.CARRIER_KEY) if isinstance(metadata, dict) else None
-    if not isinstance(kept, dict):
-        return None
-    try:
-        span_context = parse_traceparent(kept.get("traceparent"), is_remote=False)
-        if span_context is None:
-            span_context = trace.INVALID_SPAN_CONTEXT
-        if kept.get("tracestate"):
-            state = TraceState.from_header([kept["tracestate"]])
-            span_context = SpanContext(
-                span_context.trace_id, span_context.span_id, False, span_context.trace_flags, state
-            )
-        decision = Decision(kept["decision"]) if span_context.is_valid else Decision.DROP
-        identity = Identity(span_context, decision, kept.get("attributes"))
-        workflow = Workflow(saga, str(kept["workflow"]), identity, int(kept["start"]), None)
-        workflow.parent = parse_traceparent(kept.get("parent"))
-        link = parse_traceparent(kept.get("link"))
-        workflow.links = (Link(link),) if link is not None else ()
-        step = kept.get("step")
-        if isinstance(step, dict):
-            step_identity = identity.child(int(step["span_id"], 16))
-            workflow.step = Step(str(step["name"]), step.get("worker"), step_identity, int(step["start"]), None)
-            workflow.step.command_id = _command_in_flight(saga, workflow.step.name)
-    except (KeyError, TypeError, ValueError):
-        return None
-    return workflow
-
-
-def _command_in_flight(saga: Any, step: str) -> str | None:
-    for execution in reversed(saga.execution_history):
-        if execution.step_name == step:
-            return execution.command_id if execution.status == "started" else None
-    return None
-
-
-def created_ns(saga: Any) -> int:
-    """When the framework created a saga (naive UTC), as ns since the epoch."""
-    return int(saga.created_at.replace(tzinfo=timezone.utc).timestamp() * 1e9)

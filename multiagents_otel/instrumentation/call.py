@@ -1,0 +1,56 @@
+"""One call into an orchestrator, as the patches inside it know it."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from time import perf_counter_ns, time_ns
+from typing import Any
+
+from opentelemetry.context import Context, get_current
+
+from multiagents_otel.telemetry.failure import Failure
+from multiagents_otel.telemetry.workflow import Workflow
+
+
+class Call:
+    """One call into an orchestrator, from outside or with a result.
+
+    Attributes:
+        saga: the saga that it is about, once that is known.
+        workflow: the workflow of the saga, if it has not ended.
+        failure: of the step that failed in it.
+        ended: the saga had already ended when it was loaded.
+    """
+
+    __slots__ = (
+        "caller",
+        "command_id",
+        "ended",
+        "failure",
+        "saga",
+        "start",
+        "start_ns",
+        "starting",
+        "swallowed",
+        "workflow",
+    )
+
+    def __init__(self, *, starting: bool = False, command_id: str | None = None) -> None:
+        self.starting = starting
+        self.start_ns = time_ns()
+        self.start = perf_counter_ns()
+        self.caller: Context = get_current()
+        self.command_id = command_id
+        self.saga: Any = None
+        self.workflow: Workflow | None = None
+        self.failure: Failure | None = None
+        self.swallowed: BaseException | None = None
+        self.ended = False
+
+
+CALL: ContextVar[Call | None] = ContextVar("multiagents_otel_call", default=None)
+
+
+def definition_of(orchestrator: Any) -> str:
+    """The id of an orchestrator's workflow definition: ``workflow.id``."""
+    return str(orchestrator.workflow.get_id())

@@ -1,0 +1,264 @@
+"""Handlers: wrapped when they are subscribed, and what happens when a bus calls one."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import weakref
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import wrapt
+from opentelemetry import context as context_api
+from opentelemetry import trace
+from opentelemetry.trace import Link
+
+from multiagents_otel import semconv
+from multiagents_otel.instrumentation.patching import PatchSet
+from multiagents_otel.telemetry.bus import Buses
+from multiagents_otel.telemetry.core import Telemetry, suppressed
+from multiagents_otel.telemetry.delivery import Delivery, Messages
+from multiagents_otel.telemetry.workflows import Workflows
+
+WORKER_MANAGER_MODULE: Final = "multiagents.worker_sdk.worker_manager"
+
+
+class Subscription:
+    """A handler's place on a bus, and what happens when the bus calls it.
+
+    Attributes:
+        bus: the bus, weakly.
+        instrumentation: None while it is off: the user's handler is called and nothing else.
+        siblings: the handlers of the same event type on the same bus, this one among them.
+        is_async: the handler is known to be a coroutine function.
+        starts_worker: it is a WorkerManager's: its execution, in a task of its own, is what is processed; the
+            call only starts that task.
+    """
+
+    __slots__ = ("bus", "event_type", "instrumentation", "is_async", "siblings", "starts_worker")
+
+    def __init__(self, handler: Any, instrumentation: Handlers, bus: Any, event_type: str) -> None:
+        self.bus = weakref.ref(bus)
+        self.event_type = event_type
+        self.instrumentation: Handlers | None = instrumentation
+        self.siblings: list[weakref.ref[Handler]] = []
+        self.is_async = _is_async(handler)
+        self.starts_worker = getattr(handler, "__module__", None) == WORKER_MANAGER_MODULE
+
+    def call(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the user's handler inside its delivery, sync or async as it is."""
+        instrumentation = self.instrumentation
+        if instrumentation is None:
+            return wrapped(*args, **kwargs)
+        data = args[0] if args else next(iter(kwargs.values()), None)
+        delivery = None
+        if type(data) is dict or isinstance(data, MutableMapping):
+            delivery = instrumentation.receive(self, data)
+        if delivery is None:
+            return wrapped(*args, **kwargs)
+        if self.is_async:
+            return instrumentation.handle(delivery, wrapped(*args, **kwargs))
+        delivery.attach()
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as exception:
+            delivery.detach()
+            instrumentation.end(delivery, exception)
+            raise
+        delivery.detach()
+        if inspect.isawaitable(result):
+            return instrumentation.handle(delivery, result)
+        instrumentation.end(delivery, None)
+        return result
+
+
+class Handler(wrapt.FunctionWrapper):  # type: ignore[type-arg,unused-ignore]
+    """A subscribed handler. It equals and hashes as the user's own, so that ``unsubscribe`` finds it."""
+
+    def __init__(self, handler: Any, subscription: Subscription) -> None:
+        super().__init__(handler, subscription.call)
+        self._self_subscription = subscription
+
+    @property
+    def subscription(self) -> Subscription:
+        """Where it is subscribed."""
+        subscription: Subscription = self._self_subscription
+        return subscription
+
+
+def _is_async(handler: Any) -> bool:
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+
+
+_Subscriptions = dict[str, list["weakref.ref[Handler]"]]
+
+
+class Handlers:
+    """The handlers that were subscribed, and the deliveries that they are called with.
+
+    Args:
+        telemetry: what is recorded with.
+        workflows: told of results that come in.
+        patches: knows which functions were replaced.
+        buses: what is known of each bus.
+    """
+
+    def __init__(self, telemetry: Telemetry, workflows: Workflows, patches: PatchSet, buses: Buses) -> None:
+        self._telemetry = telemetry
+        self._workflows = workflows
+        self._patches = patches
+        self._buses = buses
+        self._messages = Messages()
+        self._by_bus: weakref.WeakKeyDictionary[Any, _Subscriptions] = weakref.WeakKeyDictionary()
+
+    # --- on a bus ------------------------------------------------------------------------------
+
+    def wrap(self, bus: Any, event_type: str, handler: Any) -> Handler:
+        """Wrap a handler that is being subscribed."""
+        wrapper = Handler(handler, Subscription(handler, self, bus, event_type))
+        self._note(bus, wrapper)
+        return wrapper
+
+    def _note(self, bus: Any, wrapper: Handler) -> None:
+        try:
+            siblings = self._by_bus.setdefault(bus, {}).setdefault(wrapper.subscription.event_type, [])
+            siblings[:] = [ref for ref in siblings if ref() is not None]
+            siblings.append(weakref.ref(wrapper))
+            wrapper.subscription.siblings = siblings
+        except TypeError:  # a bus that can't be a key: each of its handlers counts for itself
+            pass
+
+    def wrap_live(self, bus: Any) -> None:
+        """Wrap the handlers that a bus holds already, in a ``handlers`` dict as RedisEventBus has."""
+        subscriptions = getattr(bus, "handlers", None)
+        if not isinstance(subscriptions, dict):
+            return
+        originals = self._patches.originals()
+        for event_type, handlers in subscriptions.items():
+            if isinstance(handlers, list) and isinstance(event_type, str):
+                for at, handler in enumerate(handlers):
+                    if isinstance(handler, Handler):
+                        continue
+                    # A bound method that was taken before its class was patched is taken again.
+                    if inspect.ismethod(handler) and handler.__func__ in originals:
+                        handler = getattr(handler.__self__, originals[handler.__func__])
+                    handlers[at] = self.wrap(bus, event_type, handler)
+
+    def to_subscribe(self, bus: Any, event_type: str, handler: Any) -> Any:
+        """What a bus is given in the place of a handler."""
+        _ = self._buses[bus]
+        if isinstance(handler, Handler) or not callable(handler):
+            return handler
+        return self.wrap(bus, event_type, handler)
+
+    def to_unsubscribe(self, bus: Any, event_type: str, handler: Any) -> Any:
+        """What a bus was given in the place of a handler."""
+        # A bus may compare by identity: it is given the very object that it was given before.
+        wrappers = self._by_bus.get(bus, {}).get(event_type, [])
+        for at, ref in enumerate(wrappers):
+            wrapper = ref()
+            if wrapper is not None and wrapper.__wrapped__ == handler:
+                del wrappers[at]
+                return wrapper
+        return handler
+
+    def release(self) -> None:
+        """Give every bus its users' own handlers back; one that can't be reached only passes through."""
+        for bus in self._buses:
+            subscriptions = getattr(bus, "handlers", None)
+            if isinstance(subscriptions, dict):
+                for handlers in subscriptions.values():
+                    if isinstance(handlers, list):
+                        handlers[:] = [h.__wrapped__ if isinstance(h, Handler) else h for h in handlers]
+        for handler in self.alive:
+            handler.subscription.instrumentation = None
+
+    def resume(self, handlers: list[Handler]) -> None:
+        """Take up handlers of an earlier instrumentation that still sit in some bus."""
+        for handler in handlers:
+            bus = handler.subscription.bus()
+            if bus is not None:
+                handler.subscription.instrumentation = self
+                self._note(bus, handler)
+
+    @property
+    def alive(self) -> list[Handler]:
+        """The wrapped handlers that are alive."""
+        refs = [ref for by_type in list(self._by_bus.values()) for refs in by_type.values() for ref in refs]
+        return [handler for ref in refs if (handler := ref()) is not None]
+
+    # --- called --------------------------------------------------------------------------------
+
+    def receive(self, subscription: Subscription, data: MutableMapping[str, Any]) -> Delivery | None:
+        """A handler is about to be called: take the carrier out and start what has to be started."""
+        telemetry = self._telemetry
+        try:
+            if not telemetry.settled:
+                telemetry.settle()
+            if telemetry.passive and semconv.CARRIER_KEY not in data:
+                return None
+            bus, siblings = subscription.bus(), subscription.siblings
+            handlers = 1 if len(siblings) <= 1 else sum(ref() is not None for ref in siblings)
+            delivery = self.delivery(bus, subscription.event_type, data, handlers, subscription.starts_worker)
+            ambient = context_api.get_current()
+            links: tuple[Link, ...] | None = None
+            if ambient and not _in_listener(bus):  # what the listener's task has inherited is not meant for us
+                if suppressed(ambient):
+                    delivery.suppress()
+                current = trace.get_current_span(ambient).get_span_context()
+                parent = trace.get_current_span(delivery.context).get_span_context()
+                if current.is_valid and current.span_id != parent.span_id:
+                    links = (Link(current),)
+            if not delivery.deferred:
+                delivery.begin(links)
+            return delivery
+        except Exception:
+            telemetry.guard.caught("process")
+            data.pop(semconv.CARRIER_KEY, None)
+            return None
+
+    def delivery(
+        self, bus: Any, event_type: str, data: MutableMapping[str, Any], handlers: int, deferred: bool
+    ) -> Delivery:
+        """The delivery of an event's dict; its command, if it is a result, is answered."""
+        message = self._messages.take(self._telemetry, event_type, data, handlers)
+        if message.kind == semconv.RESULT_EVENT and type(command_id := data.get("command_id")) is str:
+            self._workflows.in_flight.remove(command_id)
+        return Delivery(self._telemetry, self._buses[bus], message, data, deferred)
+
+    async def handle(self, delivery: Delivery, awaitable: Any) -> Any:
+        """Await a handler inside its delivery."""
+        delivery.attach()
+        try:
+            result = await awaitable
+        except GeneratorExit:
+            delivery.forget()
+            self.end(delivery, None)
+            raise
+        except BaseException as exception:
+            delivery.detach()
+            self.end(delivery, exception)
+            raise
+        delivery.detach()
+        self.end(delivery, None)
+        return result
+
+    def end(self, delivery: Delivery, exception: BaseException | None) -> None:
+        """A handler is done; a deferred delivery goes on in its worker's task."""
+        try:
+            if not delivery.deferred or exception is not None:
+                delivery.end(exception)
+        except Exception:
+            self._telemetry.guard.caught("process")
+
+
+def _in_listener(bus: Any) -> bool:
+    """Whether this is the listener's own task: its ambient context is that of whoever subscribed first."""
+    task = getattr(bus, "_listener_task", None)
+    try:
+        return task is not None and task is asyncio.current_task()
+    except RuntimeError:  # no event loop: a bus that calls its handlers from a thread
+        return False

@@ -1,0 +1,227 @@
+"""Steps and compensations: what the orchestrator does inside a call, and what the saga records of it."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import NonRecordingSpan, set_span_in_context
+
+from multiagents_otel import semconv
+from multiagents_otel.instrumentation.call import CALL, definition_of
+from multiagents_otel.instrumentation.patching import Patch, PatchSet
+from multiagents_otel.instrumentation.swallowed import telling_error
+from multiagents_otel.semconv import WorkflowStatus
+from multiagents_otel.telemetry.core import Telemetry
+from multiagents_otel.telemetry.delivery import DELIVERY
+from multiagents_otel.telemetry.event import text
+from multiagents_otel.telemetry.failure import Failure, failure_of
+from multiagents_otel.telemetry.inside import inside
+from multiagents_otel.telemetry.propagation import told_seconds
+from multiagents_otel.telemetry.sending import STAGE, Stage
+from multiagents_otel.telemetry.workflow import Step, Workflow, created_ns
+from multiagents_otel.telemetry.workflows import Workflows
+
+ORCHESTRATOR_MODULE: Final = "multiagents.orchestrator.orchestrator"
+SAGA_MODULE: Final = "multiagents.core.saga_context"
+
+
+class StepInstrumentation:
+    """The patches of Orchestrator's inner methods and of SagaContext."""
+
+    def __init__(self, telemetry: Telemetry, workflows: Workflows, patches: PatchSet) -> None:
+        self._telemetry = telemetry
+        self._workflows = workflows
+        self._patches = patches
+
+    def table(self) -> list[Patch]:
+        """The rows for steps."""
+        row = functools.partial(Patch, ORCHESTRATOR_MODULE, "Orchestrator")
+        return [
+            row("_publish_status_event", self._publish_status_event),
+            row("_execute_step", self._execute_step),
+            row("_trigger_compensations", self._trigger_compensations),
+            Patch(ORCHESTRATOR_MODULE, "logger", "error", self._logger_error),
+            Patch(SAGA_MODULE, "SagaContext", "record_step_completion", self._record_step_completion),
+            Patch(SAGA_MODULE, "SagaContext", "record_step_failure", self._record_step_failure),
+        ]
+
+    def _publish_status_event(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """The first that sees a new saga: its identity is in it before the next save, which is before any command."""
+        switch, guard = self._patches.switch, self._telemetry.guard
+
+        @functools.wraps(original)
+        async def _publish_status_event(orchestrator: Any, context: Any, message: Any) -> Any:
+            within: Context | None = None
+            if switch.on and not self._telemetry.passive:
+                try:
+                    workflow = self._begun(orchestrator, context)
+                    within = workflow.within(get_current()) if workflow is not None else None
+                except Exception:
+                    guard.caught("workflow")
+            with inside(within):
+                return await original(orchestrator, context, message)
+
+        return _publish_status_event
+
+    def _begun(self, orchestrator: Any, saga: Any) -> Workflow | None:
+        call = CALL.get()
+        if call is None:
+            return None
+        if call.starting and call.workflow is None:
+            call.saga = saga
+            call.workflow = self._workflows.begin(
+                saga, definition_of(orchestrator), call.caller, call.start_ns, call.start
+            )
+        return call.workflow
+
+    def _execute_step(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        switch, guard = self._patches.switch, self._telemetry.guard
+
+        @functools.wraps(original)
+        async def _execute_step(orchestrator: Any, context: Any, step: Any) -> Any:
+            stage: Stage | None = None
+            if switch.on and not self._telemetry.passive:
+                try:
+                    stage = self._start_step(orchestrator, context, step)
+                except Exception:
+                    guard.caught("step")
+            if stage is None:
+                return await original(orchestrator, context, step)
+            with inside(_within_step(stage), STAGE, stage):
+                result = await original(orchestrator, context, step)
+            self._step_started(stage)
+            return result
+
+        return _execute_step
+
+    def _start_step(self, orchestrator: Any, saga: Any, step: Any) -> Stage | None:
+        self._begun(orchestrator, saga)
+        call = CALL.get()
+        if call is not None and call.ended:
+            return None
+        workflow = self._workflows.find(saga, adopt=True)
+        if workflow is None:
+            if self._workflows.has_ended(saga.transaction_id):
+                return None
+            # It was started before it could be seen: by an uninstrumented process, or before instrument().
+            workflow = self._workflows.begin(saga, definition_of(orchestrator), get_current(), created_ns(saga), None)
+        if call is not None:
+            call.workflow = workflow
+        return Stage(workflow, self._workflows.start_step(workflow, str(step.name), text(step.worker_type)))
+
+    def _step_started(self, stage: Stage) -> None:
+        try:
+            workflow, step = stage.workflow, stage.step
+            if step is None or step.failure is None or step.ended or stage.recorded is not None:
+                return
+            self._workflows.end_step(workflow, step, step.failure)  # published, and to nobody
+            self._workflows.end(workflow, WorkflowStatus.STALLED, step.failure)
+        except Exception:
+            self._telemetry.guard.caught("step")
+
+    def _trigger_compensations(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        switch, guard = self._patches.switch, self._telemetry.guard
+
+        @functools.wraps(original)
+        async def _trigger_compensations(orchestrator: Any, context: Any) -> Any:
+            workflow = None
+            if switch.on and not self._telemetry.passive:
+                try:
+                    workflow = self._compensating(context)
+                except Exception:
+                    guard.caught("workflow")
+            if workflow is None:
+                return await original(orchestrator, context)
+            with inside(None, STAGE, Stage(workflow)):
+                return await original(orchestrator, context)
+
+        return _trigger_compensations
+
+    def _compensating(self, saga: Any) -> Workflow | None:
+        call = CALL.get()
+        if call is None or call.ended:
+            return None
+        workflow = call.workflow = self._workflows.find(saga, adopt=True)
+        return workflow
+
+    # --- the saga ------------------------------------------------------------------------------
+
+    def _record_step_completion(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        return self._recorder(original, failed=False)
+
+    def _record_step_failure(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        return self._recorder(original, failed=True)
+
+    def _recorder(self, original: Callable[..., Any], *, failed: bool) -> Callable[..., Any]:
+        switch, guard = self._patches.switch, self._telemetry.guard
+
+        @functools.wraps(original)
+        def record(saga: Any, step_name: Any, *args: Any, **kwargs: Any) -> Any:
+            step = None
+            if switch.on and CALL.get() is not None:
+                try:
+                    step = self._step_of(saga, step_name)  # before the saga forgets which command it waits for
+                except Exception:
+                    guard.caught("step")
+            result = original(saga, step_name, *args, **kwargs)
+            if step is not None:
+                try:
+                    self._end_step(step[0], step[1], failed=failed)
+                except Exception:
+                    guard.caught("step")
+            return result
+
+        return record
+
+    def _step_of(self, saga: Any, step_name: object) -> tuple[Workflow, Step] | None:
+        call = CALL.get()
+        if call is None or call.ended:
+            return None
+        workflow = call.workflow = self._workflows.find(saga, adopt=True)
+        if workflow is None or workflow.step is None or workflow.step.name != step_name:
+            return None
+        return workflow, workflow.step
+
+    def _end_step(self, workflow: Workflow, step: Step, *, failed: bool) -> None:
+        call, delivery = CALL.get(), DELIVERY.get()
+        failure: Failure | None = None
+        if failed:
+            stage = STAGE.get()
+            if step.failure is not None:
+                failure = step.failure  # its command's publish failed
+            elif stage is not None and stage.step is step and stage.swallowed is not None:
+                failure = failure_of(stage.swallowed)  # something else did, before the command left
+                workflow.recorded_exception = True
+            elif call is not None and call.failure is not None:
+                failure = call.failure
+            else:
+                failure = Failure(semconv.OTHER)
+        if delivery is not None and call is not None and call.command_id is not None:
+            step.queue_time = told_seconds(delivery.message.fields)
+        self._workflows.end_step(workflow, step, failure)
+
+    def _logger_error(self, _original: Any) -> Any:
+        """The orchestrator swallows what goes wrong inside it: here it is seen, by the innermost that it is about."""
+
+        def swallowed(exception: BaseException) -> None:
+            stage, call = STAGE.get(), CALL.get()
+            if stage is not None and stage.step is not None:
+                stage.swallowed = exception
+            elif call is not None:
+                recorded = stage is not None and stage.recorded is exception
+                if not recorded and not (call.workflow is not None and call.workflow.recorded_exception):
+                    call.swallowed = exception
+
+        logger = sys.modules[ORCHESTRATOR_MODULE].logger
+        return telling_error(logger, self._patches.switch, swallowed)
+
+
+def _within_step(stage: Stage) -> Context:
+    assert stage.step is not None  # noqa: S101 - a step was just started
+    if stage.step.span is not None:
+        return set_span_in_context(stage.step.span)
+    return set_span_in_context(NonRecordingSpan(stage.step.identity.span_context))
