@@ -38,7 +38,7 @@ class EventBusInstrumentation:
         self._telemetry = telemetry
         self._workflows = workflows
         self._patches = patches
-        self._clients: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._clients: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self.buses = Buses()
         self.handlers = Handlers(telemetry, workflows, patches, self.buses)
         telemetry.instruments.gauges[semconv.LISTENER_ACTIVE.name] = self._listeners
@@ -71,7 +71,7 @@ class EventBusInstrumentation:
                     type(bus).__qualname__,
                     name,
                 )
-            elif not self._patches.is_replacement(owner, name):
+            elif not self._patches.has_replaced(owner, name):
                 build = {"publish": self._publish, "subscribe": self._subscribe, "unsubscribe": self._unsubscribe}
                 self._patches.replace(owner, name, build[name])
         self.handlers.wrap_live(bus)
@@ -79,8 +79,9 @@ class EventBusInstrumentation:
     def release(self) -> None:
         """Give every bus and its Redis client back what was theirs."""
         self.handlers.release()
-        for client in list(self._clients):
-            vars(client).pop("publish", None)
+        for client, replacement in list(self._clients.items()):
+            if vars(client).get("publish") is replacement:
+                del client.publish
         self._clients.clear()
 
     # --- publish -------------------------------------------------------------------------------
@@ -171,7 +172,7 @@ class EventBusInstrumentation:
             return receivers
 
         client.publish = publish
-        self._clients.add(client)
+        self._clients[client] = publish
 
     def _quiet(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """The state store's own Redis calls would be root spans of the Redis instrumentation."""

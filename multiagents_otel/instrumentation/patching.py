@@ -84,17 +84,16 @@ class PatchSet:
 
     def replace(self, owner: Any, name: str, build: Callable[[Any], Any]) -> None:
         """Replace one attribute of a class, a module or an object; once, however often it is asked for."""
-        original = vars(owner).get(name, _MISSING)
-        if any(row.owner is owner and row.name == name and row.replacement is original for row in self._applied):
+        if self.has_replaced(owner, name):
             return
+        original = vars(owner).get(name, _MISSING)
         replacement = build(getattr(owner, name) if original is _MISSING else original)
         setattr(owner, name, replacement)
         self._applied.append(_Applied(owner, name, original, replacement))
 
-    def is_replacement(self, owner: Any, name: str) -> bool:
-        """Whether an attribute of a class is one of this set's replacements."""
-        current = vars(owner).get(name)
-        return any(row.owner is owner and row.name == name and row.replacement is current for row in self._applied)
+    def has_replaced(self, owner: Any, name: str) -> bool:
+        """Whether an attribute is replaced, though somebody else may have wrapped the replacement since."""
+        return any(row.owner is owner and row.name == name for row in self._applied)
 
     def originals(self) -> dict[Any, str]:
         """The replaced functions, with their names."""

@@ -182,9 +182,8 @@ class StepInstrumentation:
         if call is None or call.ended:
             return None
         workflow = call.workflow = self._workflows.find(saga, adopt=True)
-        if workflow is None or workflow.step is None or workflow.step.name != step_name:
-            return None
-        return workflow, workflow.step
+        step = workflow.step(step_name, call.command_id) if workflow is not None else None
+        return (workflow, step) if workflow is not None and step is not None else None
 
     def _end_step(self, workflow: Workflow, step: Step, *, failed: bool) -> None:
         call, delivery = CALL.get(), DELIVERY.get()

@@ -178,7 +178,7 @@ class WorkflowInstrumentation:
             elif state in ("failed", "compensating", "cancelled"):
                 failure = failure_of(exception) if exception is not None else None
                 self._workflows.end(workflow, WorkflowStatus.FAILED, failure)
-            elif workflow.step is None and exception is not None:
+            elif not workflow.steps and exception is not None:
                 # The step's result is recorded, and what should have come next was swallowed.
                 self._workflows.end(workflow, WorkflowStatus.STALLED, failure_of(exception)._replace(exception=None))
         except Exception:

@@ -45,7 +45,7 @@ class Workflow:
 
     __slots__ = (
         "compensations", "failed_step", "failure", "identity", "links", "parent", "recorded_exception", "saga",
-        "span", "stalled", "start", "start_ns", "step", "transaction_id", "workflow_id",
+        "span", "stalled", "start", "start_ns", "steps", "transaction_id", "workflow_id",
     )  # fmt: skip
 
     def __init__(self, saga: Any, workflow_id: str, identity: Identity, start_ns: int, start: int | None) -> None:
@@ -58,12 +58,17 @@ class Workflow:
         self.parent: SpanContext | None = None
         self.links: tuple[Link, ...] = ()
         self.span: Span | None = None
-        self.step: Step | None = None
+        self.steps: list[Step] = []  # in flight: one, but where a second orchestrator executes steps too
         self.failed_step: str | None = None
         self.failure: Failure | None = None
         self.recorded_exception = False
         self.compensations = 0
         self.stalled = False
+
+    def step(self, name: object, command_id: str | None) -> Step | None:
+        """The step in flight that a result is recorded for: the one of its command, else the last of that name."""
+        named = [step for step in self.steps if step.name == name]
+        return next((step for step in named if step.command_id == command_id), named[-1] if named else None)
 
     def within(self, context: Context) -> Context:
         """A context in which the workflow's span is the current one."""
@@ -116,8 +121,9 @@ def from_metadata(saga: Any) -> Workflow | None:
         step = kept.get("step")
         if isinstance(step, dict):
             step_identity = identity.child(int(step["span_id"], 16))
-            workflow.step = Step(str(step["name"]), step.get("worker"), step_identity, int(step["start"]), None)
-            workflow.step.command_id = _command_in_flight(saga, workflow.step.name)
+            adopted = Step(str(step["name"]), step.get("worker"), step_identity, int(step["start"]), None)
+            adopted.command_id = _command_in_flight(saga, adopted.name)
+            workflow.steps.append(adopted)
     except (KeyError, TypeError, ValueError):
         return None
     return workflow

@@ -184,7 +184,7 @@ class Workflows:
         step = Step(name, worker, identity, start_ns, start)
         step.span = span
         step.kind = self._step_kind
-        workflow.step = step
+        workflow.steps.append(step)
         metadata = workflow.saga.metadata
         if isinstance(metadata, dict) and isinstance(kept := metadata.get(semconv.CARRIER_KEY), dict):
             kept["step"] = {
@@ -204,8 +204,8 @@ class Workflows:
         if step.ended:
             return
         step.ended = True
-        if workflow.step is step:
-            workflow.step = None
+        if step in workflow.steps:
+            workflow.steps.remove(step)
         failure = failure or step.failure
         if failure is not None and workflow.failure is None:
             workflow.failure = failure._replace(exception=None)
@@ -255,8 +255,8 @@ class Workflows:
             return
         if self._active.pop(transaction_id, None) is None:
             return
-        if workflow.step is not None:
-            self.end_step(workflow, workflow.step, failure if status is not WorkflowStatus.CANCELLED else None)
+        for step in list(workflow.steps):
+            self.end_step(workflow, step, failure if status is not WorkflowStatus.CANCELLED else None)
         elapsed, end_ns = _elapsed(workflow.start_ns, workflow.start)
         failure = failure or workflow.failure
         if status in (WorkflowStatus.COMPLETED, WorkflowStatus.CANCELLED):
@@ -312,7 +312,7 @@ class Workflows:
 
     def _late(self, flight: Flight) -> None:
         workflow, step = flight.workflow, flight.step
-        if workflow is None or step is None or step.ended or workflow.step is not step:
+        if workflow is None or step is None or step not in workflow.steps:
             return
         try:
             failure = Failure(semconv.STALLED, f"no result within {flight.timeout:g} s and the grace after it")
@@ -323,6 +323,7 @@ class Workflows:
 
     def _stall(self, workflow: Workflow, failure: Failure | None) -> None:
         workflow.stalled = True
+        workflow.saga = None  # the application's data is not ours to keep; a late result brings it again
         if len(self._stalled) >= _REMEMBERED:
             self._remember(next(iter(self._stalled)))
             self._stalled.pop(next(iter(self._stalled)), None)
