@@ -6,10 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from multiagents_otel import semconv
+from multiagents_otel import MultiAgentsInstrumentor, semconv
 from multiagents_otel.config import ENV_PREFIXES, OPTIONS
 from multiagents_otel.semconv import Instrument
+from tests.support.sagas import order_system
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -83,6 +87,20 @@ def test_every_log_event_is_told() -> None:
     for name, value in vars(semconv).items():
         if name.startswith("LOG_"):
             assert f"| `{value}` |" in text
+
+
+@pytest.mark.parametrize("detailed", [True, False])
+async def test_the_spans_that_a_workflow_costs_are_counted(detailed: bool) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    MultiAgentsInstrumentor().instrument(tracer_provider=provider, detailed_timing=detailed)
+    async with order_system() as system:
+        await system.wait_ended(await system.run())
+        await system.bus.drain()
+    told = re.search(r"has (\d+) spans: .*`detailed_timing=False` leaves (\d+):", README.read_text())
+    assert told
+    assert len(exporter.get_finished_spans()) == int(told[1 if detailed else 2])
 
 
 if __name__ == "__main__":
