@@ -117,7 +117,7 @@ class Execution(Operation):
 
     def tell(self, carrier: dict[str, Any], result: Mapping[str, Any]) -> None:
         """Put into a result's carrier what the event itself does not tell."""
-        if self._cancelled_ns is not None:
+        if self._outcome is None and (self._cancelled_ns is not None or _tells_timeout(result)):
             self._timed_out(str(result.get("error_message") or ""))
         if self._failure is not None:
             carrier[semconv.CARRIER_ERROR_TYPE] = self._failure.error_type
@@ -153,6 +153,12 @@ class Execution(Operation):
             failure = failure_of(exception)  # the framework's own code or a monitor raised
             message.outcome = semconv.ERROR
         delivery.finish(failure)
+
+
+def _tells_timeout(result: Mapping[str, Any]) -> bool:
+    # A timeout of 0 cancels a worker before it is called.
+    details = result.get("error_details")
+    return type(details) is dict and details.get("error_type") == semconv.TIMEOUT
 
 
 class WorkerProxy:
