@@ -169,6 +169,8 @@ class WorkflowInstrumentation:
             if workflow is None or call.ended:
                 return
             saga = workflow.saga
+            if saga is None:
+                return  # stalled within this call: its command reached nobody
             state = getattr(saga.state, "value", saga.state)
             if state == "completed":
                 self._workflows.end(workflow, WorkflowStatus.COMPLETED)
