@@ -38,7 +38,9 @@ _VALUE: Final = (
 _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     # Authorization: Bearer xyz
     (
-        re.compile(rf"""(?i)(authorization["'\\]{{0,8}}\s{{0,8}}[:=]\s{{0,8}}["'\\]{{0,8}}{_SCHEMES}\s{{1,8}})[^\s"',;\\]+"""),
+        re.compile(
+            rf"""(?i)(authorization["'\\]{{0,8}}\s{{0,8}}[:=]\s{{0,8}}["'\\]{{0,8}}{_SCHEMES}\s{{1,8}})[^\s"',;\\]+"""
+        ),
         r"\1" + REDACTED,
     ),
     # Bearer xyz, Basic xyz; "basic validation" is no credential: one has a digit, padding or capitals inside
@@ -61,7 +63,9 @@ _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
         REDACTED,
     ),
     (
-        re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL),
+        re.compile(
+            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL
+        ),
         REDACTED,
     ),
 )

@@ -74,9 +74,8 @@ class Propagation:
             ]
         return self._is_default
 
-    def inject(self, carrier: dict[str, Any], context: Context) -> None:
-        """Write the propagators' fields of a context into a carrier."""
-        span_context = trace.get_current_span(context).get_span_context()
+    def inject(self, carrier: dict[str, Any], context: Context, span_context: SpanContext) -> None:
+        """Write the propagators' fields of a context, whose span's is ``span_context``, into a carrier."""
         state = span_context.trace_state
         # No state, and a context of one value, which is the span: what nearly every event has.
         if (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
 from opentelemetry.context import get_current
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanContext, SpanKind
 
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
@@ -40,6 +40,18 @@ class Stage:
         self.swallowed: BaseException | None = None
         self.recorded: BaseException | None = None
 
+    def takes(self, event: Event) -> bool:
+        """Whether an event that is published meanwhile belongs here: the step's command, or a compensation."""
+        if event.transaction_id != self.workflow.transaction_id:
+            return False
+        if event.kind == semconv.COMPENSATION_EVENT:
+            return True
+        step = self.step
+        if event.kind != semconv.COMMAND_EVENT or step is None or step.command_id is not None:
+            return False
+        step.command_id = event.id
+        return True
+
 
 STAGE: ContextVar[Stage | None] = ContextVar("multiagents_otel_stage", default=None)
 EXECUTION: ContextVar[Execution | None] = ContextVar("multiagents_otel_execution", default=None)
@@ -53,10 +65,13 @@ class Sending(Operation):
         data: what is published in the place of the caller's event: a copy with the carrier.
     """
 
-    __slots__ = (
-        "_compensate", "_event", "_excluded", "_flight", "_info", "_late_attributes", "_sending_token", "_stage",
-        "_workflows", "bus", "carrier", "cluster", "data", "receivers", "size",
-    )  # fmt: skip
+    # Class attributes are the defaults of what most events have no need of.
+    receivers: int | None = None
+    cluster = False
+    size: int | None = None
+    _compensate: Operation | None = None
+    _flight: str | None = None
+    _late_attributes: dict[str, Any] | None = None
 
     def __init__(
         self, telemetry: Telemetry, workflows: Workflows, bus: object, info: BusInfo, name: str, data: Mapping[str, Any]
@@ -65,38 +80,37 @@ class Sending(Operation):
         self._workflows = workflows
         self._info = info
         self.bus = bus
-        self.receivers: int | None = None
-        self.cluster = False
-        self.size: int | None = None
-        self._compensate: Operation | None = None
-        self._flight: str | None = None
-        self._late_attributes: dict[str, Any] | None = None
         options = telemetry.options
         event = self._event = Event(name, data)
-        kind = event.kind
+        kind, transaction_id = event.kind, event.transaction_id
         self._excluded = bool(options.excluded_events) and matches(options.excluded_events, name)
-        stage = self._stage = self._stage_of(event)
+        stage = STAGE.get()
+        if stage is not None and not stage.takes(event):
+            stage = None
+        self._stage = stage
         execution = EXECUTION.get()
-        workflow = stage.workflow if stage is not None else None
         workflow_id: str | None = None
-        if workflow is not None:
-            workflow_id = workflow.workflow_id
+        if stage is not None:
+            workflow_id = stage.workflow.workflow_id
         elif execution is not None:
             workflow_id = execution.delivery.message.workflow_id
+        current = trace.get_current_span(self.context)
+        parent = current.get_span_context()
         spans = telemetry.tracing and not self._excluded and (kind != semconv.STATUS_EVENT or options.status_events)
-        if spans and suppressed(self.context):
-            spans = False
-        elif spans and workflow_id is not None:
-            # The workflow's sampling decision was made once: what is not sampled costs no span.
-            current = trace.get_current_span(self.context)
-            parent = current.get_span_context()
-            spans = bool(parent.trace_flags & 1) or not parent.is_valid or current.is_recording()
-        if workflow is not None and kind == semconv.COMPENSATION_EVENT:
-            self._start_compensate(workflow, spans)
+        if spans:
+            if len(self.context) > 1 and suppressed(self.context):
+                spans = False
+            elif workflow_id is not None:
+                # The workflow's sampling decision was made once: what is not sampled costs no span.
+                spans = bool(parent.trace_flags & 1) or not parent.is_valid or current.is_recording()
+        if stage is not None and kind == semconv.COMPENSATION_EVENT:
+            parent = self._start_compensate(stage.workflow, spans)
         if spans:
             attributes = info.attributes(semconv.SEND, event, workflow_id)
             if options.detailed_timing:
                 self.open(telemetry.span_name(semconv.SEND, name), SpanKind.PRODUCER, attributes)
+                if self.span is not None:
+                    parent = self.span.get_span_context()
             elif stage is not None and stage.step is not None:
                 stage.step.attributes = attributes
             else:
@@ -104,11 +118,11 @@ class Sending(Operation):
         if options.publish_hook is not None:
             telemetry.call_hook(options.publish_hook, self.span, name, data)
         carrier: dict[str, Any] = {}
-        telemetry.propagation.inject(carrier, self.context)
+        telemetry.propagation.inject(carrier, self.context, parent)
         carrier[semconv.CARRIER_PUBLISHED] = self.start_ns
         telemetry.delays.note(self.start_ns, self.start)
-        if event.transaction_id is not None:
-            carrier[semconv.CARRIER_TRANSACTION] = event.transaction_id
+        if transaction_id is not None:
+            carrier[semconv.CARRIER_TRANSACTION] = transaction_id
             if workflow_id is not None:
                 carrier[semconv.CARRIER_WORKFLOW] = workflow_id
             if kind != semconv.COMPENSATION_EVENT and (step := event.step) is not None:
@@ -119,23 +133,14 @@ class Sending(Operation):
         elif kind == semconv.COMMAND_EVENT and event.id is not None:
             self._start_flight(event.id, data)
         self.carrier = carrier
-        self.data = _with_carrier(data, carrier)
+        if type(data) is dict and semconv.CARRIER_KEY not in data:
+            self.data: Any = {**data, semconv.CARRIER_KEY: carrier}
+        else:
+            self.data = _with_carrier(data, carrier)
         self.attach()
         self._sending_token: Token[Sending | None] | None = SENDING.set(self)
 
-    def _stage_of(self, event: Event) -> Stage | None:
-        stage = STAGE.get()
-        if stage is None or stage.workflow.transaction_id != event.transaction_id:
-            return None
-        if event.kind == semconv.COMPENSATION_EVENT:
-            return stage
-        step = stage.step
-        if event.kind != semconv.COMMAND_EVENT or step is None or step.command_id is not None:
-            return None
-        step.command_id = event.id
-        return stage
-
-    def _start_compensate(self, workflow: Workflow, spans: bool) -> None:
+    def _start_compensate(self, workflow: Workflow, spans: bool) -> SpanContext:
         telemetry, event = self._telemetry, self._event
         compensate = self._compensate = Operation(telemetry, workflow.within(self.context))
         if spans and workflow.identity.recorded:
@@ -149,6 +154,7 @@ class Sending(Operation):
                 attributes[semconv.STEP_NAME] = step
             compensate.open(semconv.compensate_span(event.subject), kind, attributes)
         self.context = compensate.context
+        return trace.get_current_span(self.context).get_span_context()
 
     def _start_flight(self, command_id: str, data: Mapping[str, Any]) -> None:
         timeout: Any = data.get("timeout_seconds")
@@ -288,10 +294,11 @@ class Sending(Operation):
 
 def _with_carrier(data: Mapping[str, Any], carrier: dict[str, Any]) -> Any:
     """A copy of the event with the carrier, the last key: the caller's own is never changed."""
-    if type(data) is dict:
-        if semconv.CARRIER_KEY in data:  # an event that is published again: the old carrier must not stay
-            data = {key: value for key, value in data.items() if key != semconv.CARRIER_KEY}
-        return {**data, semconv.CARRIER_KEY: carrier}
+    if type(data) is dict:  # an event that is published again: the old carrier must not stay
+        return {
+            **{key: value for key, value in data.items() if key != semconv.CARRIER_KEY},
+            semconv.CARRIER_KEY: carrier,
+        }
     changed: Any = copy.copy(data)
     changed[semconv.CARRIER_KEY] = carrier
     return changed
