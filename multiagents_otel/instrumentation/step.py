@@ -22,7 +22,7 @@ from multiagents_otel.telemetry.failure import Failure, failure_of
 from multiagents_otel.telemetry.inside import inside
 from multiagents_otel.telemetry.propagation import told_seconds
 from multiagents_otel.telemetry.sending import STAGE, Stage
-from multiagents_otel.telemetry.workflow import Step, Workflow, created_ns
+from multiagents_otel.telemetry.workflow import Step, Workflow, created_ns, from_metadata
 from multiagents_otel.telemetry.workflows import Workflows
 
 ORCHESTRATOR_MODULE: Final = "multiagents.orchestrator.orchestrator"
@@ -143,8 +143,10 @@ class StepInstrumentation:
 
     def _compensating(self, saga: Any) -> Workflow | None:
         call = CALL.get()
-        if call is None or call.ended:
+        if call is None:
             return None
+        if call.ended:
+            return from_metadata(saga)  # requested all the same: in its trace, and counted
         workflow = call.workflow = self._workflows.find(saga, adopt=True)
         return workflow
 
