@@ -196,7 +196,7 @@ class StepInstrumentation:
                 failure = step.failure  # its command's publish failed
             elif stage is not None and stage.step is step and stage.swallowed is not None:
                 failure = failure_of(stage.swallowed)  # something else did, before the command left
-                workflow.recorded_exception = True
+                workflow.recorded_exception = stage.swallowed
             elif call is not None and call.failure is not None:
                 failure = call.failure
             else:
@@ -212,10 +212,8 @@ class StepInstrumentation:
             stage, call = STAGE.get(), CALL.get()
             if stage is not None and stage.step is not None:
                 stage.swallowed = exception
-            elif call is not None:
-                recorded = stage is not None and stage.recorded is exception
-                if not recorded and not (call.workflow is not None and call.workflow.recorded_exception):
-                    call.swallowed = exception
+            elif call is not None and (call.workflow is None or call.workflow.recorded_exception is not exception):
+                call.swallowed = exception
 
         logger = sys.modules[ORCHESTRATOR_MODULE].logger
         return telling_error(logger, self._patches.switch, swallowed)

@@ -179,6 +179,8 @@ class WorkflowInstrumentation:
                 self._workflows.end(workflow, WorkflowStatus.COMPENSATED if compensated else WorkflowStatus.FAILED)
             elif state in ("failed", "compensating", "cancelled"):
                 failure = failure_of(exception) if exception is not None else None
+                if failure is not None and delivery is not None:
+                    failure = failure._replace(exception=None)  # `process` tells it
                 self._workflows.end(workflow, WorkflowStatus.FAILED, failure)
             elif not workflow.steps and exception is not None:
                 # The step's result is recorded, and what should have come next was swallowed.

@@ -246,7 +246,7 @@ class Sending(Operation):
             failure = failure._replace(exception=None)
         if stage is not None:
             if failure is not None and stage.recorded is not None:
-                stage.workflow.recorded_exception = True
+                stage.workflow.recorded_exception = stage.recorded
             if stage.step is not None:
                 stage.step.receivers = self.receivers
                 stage.step.failure = failure

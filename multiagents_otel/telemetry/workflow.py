@@ -61,7 +61,7 @@ class Workflow:
         self.steps: list[Step] = []  # in flight: one, but where a second orchestrator executes steps too
         self.failed_step: str | None = None
         self.failure: Failure | None = None
-        self.recorded_exception = False
+        self.recorded_exception: BaseException | None = None
         self.compensations = 0
         self.stalled = False
 

@@ -20,7 +20,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind
 from multiagents_otel import semconv
 from multiagents_otel.semconv import WorkflowStatus
 from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
-from multiagents_otel.telemetry.failure import Failure
+from multiagents_otel.telemetry.failure import Failure, cause_of
 from multiagents_otel.telemetry.identity import Identity, can_pin, decide, start_pinned
 from multiagents_otel.telemetry.in_flight import Flight, InFlight
 from multiagents_otel.telemetry.operation import finish
@@ -298,7 +298,8 @@ class Workflows:
         else:
             span.set_attributes(attributes)
         self._telemetry.call_hook(self._telemetry.options.workflow_hook, span, workflow.saga, status.value)
-        if workflow.recorded_exception and failure is not None:
+        recorded = workflow.recorded_exception
+        if failure is not None and recorded is not None and failure.exception is cause_of(recorded):
             failure = failure._replace(exception=None)
         finish(span, failure, None, end_ns)
         return trace.set_span_in_context(span, NO_CONTEXT)
@@ -323,7 +324,9 @@ class Workflows:
 
     def _stall(self, workflow: Workflow, failure: Failure | None) -> None:
         workflow.stalled = True
-        workflow.saga = None  # the application's data is not ours to keep; a late result brings it again
+        workflow.saga = workflow.recorded_exception = (
+            None  # the application's data is not ours to keep; a late result brings it again
+        )
         if len(self._stalled) >= _REMEMBERED:
             self._remember(next(iter(self._stalled)))
             self._stalled.pop(next(iter(self._stalled)), None)
