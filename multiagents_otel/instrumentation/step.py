@@ -55,14 +55,15 @@ class StepInstrumentation:
 
         @functools.wraps(original)
         async def _publish_status_event(orchestrator: Any, context: Any, message: Any) -> Any:
-            within: Context | None = None
+            workflow = None
             if switch.on and not self._telemetry.passive:
                 try:
                     workflow = self._begun(orchestrator, context)
-                    within = workflow.within(get_current()) if workflow is not None else None
                 except Exception:
                     guard.caught("workflow")
-            with inside(within):
+            if workflow is None:
+                return await original(orchestrator, context, message)
+            with inside(workflow.within(get_current()), STAGE, Stage(workflow)):
                 return await original(orchestrator, context, message)
 
         return _publish_status_event

@@ -30,7 +30,7 @@ _MARK: Final = f'"{semconv.CARRIER_KEY}":'.encode()
 
 
 class Stage:
-    """What the orchestrator is doing: a step being started, or the compensations of a workflow."""
+    """What the orchestrator is doing: starting a step, requesting compensations, telling a workflow's status."""
 
     __slots__ = ("recorded", "step", "swallowed", "workflow")
 
@@ -41,13 +41,13 @@ class Stage:
         self.recorded: BaseException | None = None
 
     def takes(self, event: Event) -> bool:
-        """Whether an event that is published meanwhile belongs here: the step's command, or a compensation."""
+        """Whether an event that is published meanwhile belongs here: the step's command, where there is a step."""
         if event.transaction_id != self.workflow.transaction_id:
             return False
-        if event.kind == semconv.COMPENSATION_EVENT:
-            return True
         step = self.step
-        if event.kind != semconv.COMMAND_EVENT or step is None or step.command_id is not None:
+        if step is None:
+            return event.kind in (semconv.COMPENSATION_EVENT, semconv.STATUS_EVENT)
+        if event.kind != semconv.COMMAND_EVENT or step.command_id is not None:
             return False
         step.command_id = event.id
         return True

@@ -324,9 +324,8 @@ class Workflows:
 
     def _stall(self, workflow: Workflow, failure: Failure | None) -> None:
         workflow.stalled = True
-        workflow.saga = workflow.recorded_exception = (
-            None  # the application's data is not ours to keep; a late result brings it again
-        )
+        # The application's data is not ours to keep; a late result brings it again.
+        workflow.saga = workflow.recorded_exception = None
         if len(self._stalled) >= _REMEMBERED:
             self._remember(next(iter(self._stalled)))
             self._stalled.pop(next(iter(self._stalled)), None)
