@@ -201,6 +201,10 @@ class Options:
             setattr(self, option.name, value)
 
 
+_told: Final[set[tuple[str, str]]] = set()
+"""The wrong values of environment variables that have been logged."""
+
+
 def _nearest(name: str) -> str:
     close = get_close_matches(name, _BY_NAME, n=1)
     return f": did you mean {close[0]!r}?" if close else f"; there are {', '.join(_BY_NAME)}"
@@ -225,9 +229,11 @@ def _from_environment(option: Option, environ: Mapping[str, str]) -> object:
             try:
                 return option.parse(value)
             except ValueError:
-                _logger.error(
-                    "%s must be %s, not %r: its default %r holds", variable, option.expected, value, option.default
-                )
+                if (variable, value) not in _told:  # options are read more than once in a process
+                    _told.add((variable, value))
+                    _logger.error(
+                        "%s must be %s, not %r: its default %r holds", variable, option.expected, value, option.default
+                    )
     return option.default
 
 
