@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.trace import TracerProvider
-
 from multiagents_otel import pipeline, semconv
 from multiagents_otel.config import Options
 from multiagents_otel.instrumentation import MultiAgentsInstrumentor
-from multiagents_otel.lifecycle import Lifecycle
+from multiagents_otel.lifecycle import Lifecycle, resource_of
 
 _logger = logging.getLogger("multiagents_otel")
 
@@ -46,16 +43,18 @@ def auto_instrument(
     """
     chosen = Options(options)
     instrumentor = MultiAgentsInstrumentor()
-    if instrumentor.is_instrumented_by_opentelemetry:
-        if options:
-            _logger.warning("multiagents_otel is active already: the options of this call are not used")
-        return
-    given = {"traces": tracer_provider, "metrics": meter_provider, "logs": logger_provider}
-    given = {signal: provider for signal, provider in given.items() if provider is not None}
-    _watch(pipeline.ensure(given), chosen.flush_timeout)
-    instrumentor.instrument(
-        tracer_provider=tracer_provider, meter_provider=meter_provider, logger_provider=logger_provider, **options
-    )
+    active = instrumentor.is_instrumented_by_opentelemetry
+    if active and options:
+        _logger.warning("multiagents_otel is active already: the options of this call are not used")
+    if _lifecycle is None:
+        given = {"traces": tracer_provider, "metrics": meter_provider, "logs": logger_provider}
+        given = {signal: provider for signal, provider in given.items() if provider is not None}
+        _watch(pipeline.ensure(given), chosen.flush_timeout)
+    # OTEL_CONFIG_FILE may have activated it just now, with the options that it holds.
+    if not instrumentor.is_instrumented_by_opentelemetry:
+        instrumentor.instrument(
+            tracer_provider=tracer_provider, meter_provider=meter_provider, logger_provider=logger_provider, **options
+        )
 
 
 def instrument_event_bus(bus: Any, system: str | None = None) -> None:
@@ -72,20 +71,14 @@ def after_launcher() -> None:
 def _watch(used: pipeline.Pipeline, flush_timeout: float) -> None:
     """See to the end of the process, and tell the user once of what will not work."""
     global _lifecycle
-    if _lifecycle is None:
-        owned = [used.providers[signal] for signal in used.built]
-        _lifecycle = Lifecycle(used.providers.values(), owned, flush_timeout)
-        _lifecycle.install()
-    if used.built == {"traces", "metrics", "logs"} and not pipeline.exports_anything(used):
-        _logger.warning(
-            "nothing will be exported: "
-            "OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER and OTEL_LOGS_EXPORTER are all 'none'"
-        )
+    owned = [used.providers[signal] for signal in used.built]
+    _lifecycle = Lifecycle(used.providers.values(), owned, flush_timeout)
+    _lifecycle.install()
+    if not pipeline.exports_anything(used):
+        _logger.warning("nothing will be exported: %s", pipeline.why_nothing())
     for signal, provider in used.providers.items():
-        if signal in used.built or not isinstance(provider, (TracerProvider, MeterProvider)):
-            continue
-        holder = provider if isinstance(provider, TracerProvider) else provider._sdk_config
-        if semconv.SERVICE_INSTANCE_ID not in holder.resource.attributes:
+        resource = resource_of(provider)
+        if signal not in used.built and resource and semconv.SERVICE_INSTANCE_ID not in resource.attributes:
             _logger.warning(
                 "the %s provider's resource has no %s: processes of one service will overwrite each other's series; "
                 "add one, a UUID for each process",

@@ -21,7 +21,10 @@ class MultiAgentsDistro(BaseDistro):  # type: ignore[misc]
     def load_instrumentor(self, entry_point: Any, **kwargs: Any) -> None:
         """Load an instrumentor; one that fails is logged, and does not keep those after it from loading."""
         try:
-            super().load_instrumentor(entry_point, **kwargs)
+            instrumentor = entry_point.load()()
+            # OTEL_CONFIG_FILE may have activated it, with the options that it holds.
+            if not getattr(instrumentor, "is_instrumented_by_opentelemetry", False):
+                instrumentor.instrument(**kwargs)
         except (ImportError, KeyboardInterrupt):
             raise
         except Exception:

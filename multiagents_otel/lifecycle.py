@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -17,6 +19,9 @@ from opentelemetry.sdk.resources import Resource
 from multiagents_otel import semconv
 
 _logger = logging.getLogger("multiagents_otel")
+
+_LAST = -100
+"""Priority of multiprocessing's finalizers: after the others."""
 
 
 class Lifecycle:
@@ -34,6 +39,7 @@ class Lifecycle:
         self._owned = list(owned)
         self._timeout = timeout
         self._done = False
+        self._told_multiprocessing = False
 
     def install(self) -> None:
         """Register at exit, for SIGTERM where nobody else handles it, and for forks."""
@@ -74,7 +80,16 @@ class Lifecycle:
         self._done = False
         resource = Resource({semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4())})
         for provider in self._owned:
-            _renew(provider, resource)
+            _forget_measurements(provider)
+            add_to_resource(provider, resource)
+        # A child of multiprocessing's ends by os._exit(), after the finalizers that multiprocessing knows of.
+        multiprocessing_util = sys.modules.get("multiprocessing.util")
+        if multiprocessing_util is not None and not self._told_multiprocessing:
+            self._told_multiprocessing = True
+            multiprocessing_util.register_after_fork(self, Lifecycle._in_multiprocessing_child)
+
+    def _in_multiprocessing_child(self) -> None:
+        sys.modules["multiprocessing.util"].Finalize(None, self._at_exit, exitpriority=_LAST)
 
 
 def _method(provider: Any, name: str) -> Callable[[], Any]:
@@ -85,27 +100,51 @@ def _method(provider: Any, name: str) -> Callable[[], Any]:
 def _bounded(calls: list[Callable[[], Any]], timeout: float) -> bool:
     """Run calls side by side in daemon threads, since none of them keeps a timeout that it is given."""
     deadline = time.monotonic() + timeout
-    threads = [
-        threading.Thread(target=_quietly, args=(call,), daemon=True, name="multiagents-otel-flush") for call in calls
-    ]
-    for thread in threads:
+    done = []
+    for call in calls:
+        # Not threading.Thread: a signal may have interrupted the main thread while it holds threading's locks.
+        lock = _thread.allocate_lock()
+        lock.acquire()
         try:
-            thread.start()
+            _thread.start_new_thread(_quietly, (call, lock))
         except RuntimeError:  # the interpreter is too far gone for threads
             return False
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    return not any(thread.is_alive() for thread in threads)
+        done.append(lock)
+    return all(lock.acquire(timeout=max(0.0, deadline - time.monotonic())) for lock in done)
 
 
-def _quietly(call: Callable[[], Any]) -> None:
+def _quietly(call: Callable[[], Any], done: _thread.LockType) -> None:
     try:
         call()
     except Exception:
         _logger.debug("a provider could not be flushed", exc_info=True)
+    finally:
+        done.release()
 
 
-def _renew(provider: Any, resource: Resource) -> None:
+def _forget_measurements(provider: Any) -> None:
+    """In a forked child: what the parent measured is the parent's, and so are the locks that its threads held."""
+    consumer = getattr(provider, "_measurement_consumer", None)
+    if consumer is None:
+        return
+    try:
+        consumer._lock = threading.Lock()
+        for reader, storage in consumer._reader_storages.items():
+            reader._export_lock = threading.Lock()
+            storage._lock = threading.RLock()
+            storage._instrument_view_instrument_matches.clear()
+    except Exception:
+        _logger.debug("the metrics of a provider could not be renewed after a fork", exc_info=True)
+
+
+def resource_of(provider: Any) -> Resource | None:
+    """The resource of one of the SDK's providers; None for any other's."""
+    holder = getattr(provider, "_sdk_config", provider)
+    resource = getattr(holder, "resource", None)
+    return resource if isinstance(resource, Resource) else None
+
+
+def add_to_resource(provider: Any, resource: Resource) -> None:
     """Give a provider and what it has handed out a changed resource; the SDK does so for its own detectors only."""
     try:
         update = getattr(provider, "_update_resource", None)
@@ -125,4 +164,4 @@ def _renew(provider: Any, resource: Resource) -> None:
         if config is not None:
             config.resource = config.resource.merge(resource)
     except Exception:
-        _logger.debug("the resource of a provider could not be renewed after a fork", exc_info=True)
+        _logger.debug("the resource of a provider could not be changed", exc_info=True)

@@ -1,14 +1,13 @@
 """The providers that are built where the application has none: OTLP by default, ``OTEL_*`` respected.
 
-The SDK's own configurator is not used but for ``OTEL_CONFIG_FILE``: it cannot build only what is missing,
-and its metric reader stops for good in a child that is forked while metrics are collected.
+The SDK's own configurator is not used but for ``OTEL_CONFIG_FILE``: it cannot build only what is missing.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import threading
+import random
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
@@ -24,12 +23,15 @@ from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetr
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 from multiagents_otel import semconv
+from multiagents_otel.lifecycle import add_to_resource, resource_of
 from multiagents_otel.version import __version__
 
 _logger = logging.getLogger("multiagents_otel")
 
+_SIGNALS: Final = ("traces", "metrics", "logs")
 _EXPORT_INTERVAL_MS: Final = 30_000.0
 _PROTOCOLS: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 
@@ -63,15 +65,13 @@ def ensure(given: Mapping[str, Any], resource_attributes: Mapping[str, str] | No
     that isn't installed) is logged as one error, and its signal is not exported.
     """
     there = {**present(), **given}
-    if not there and os.environ.get("OTEL_CONFIG_FILE"):
-        from opentelemetry.sdk._configuration import _OTelSDKConfigurator
-
-        class Configurator(_OTelSDKConfigurator):
-            pass
-
-        Configurator().configure()  # type: ignore[no-untyped-call]
-        configured = present()
-        return Pipeline(configured, frozenset(configured))
+    if os.environ.get("OTEL_CONFIG_FILE", "").strip():
+        if not there:
+            return _from_file(resource_attributes or {})
+        _logger.warning(
+            "OTEL_CONFIG_FILE is not used: there is a provider for %s already, and it can't build only the others",
+            ", ".join(there),
+        )
     builders: dict[str, Callable[[Resource], Any]] = {"traces": _traces, "metrics": _metrics, "logs": _logs}
     missing = [signal for signal in builders if signal not in there]
     built = {}
@@ -86,20 +86,61 @@ def ensure(given: Mapping[str, Any], resource_attributes: Mapping[str, str] | No
 
 
 def exports_anything(pipeline: Pipeline) -> bool:
-    """Whether any signal of what was built here has an exporter."""
-    return any(_exporter_names(signal) for signal in pipeline.built)
+    """Whether anything leaves the process, as far as can be seen: nobody knows of the application's own providers."""
+    if _disabled():
+        return False
+    if pipeline.built == pipeline.providers.keys() and not os.environ.get("OTEL_CONFIG_FILE", "").strip():
+        return any(_exporter_names(signal) for signal in pipeline.built)
+    return bool(pipeline.providers)
+
+
+def why_nothing() -> str:
+    """What keeps everything from being exported, in the user's own terms."""
+    if _disabled():
+        return "OTEL_SDK_DISABLED is true"
+    if os.environ.get("OTEL_CONFIG_FILE", "").strip():
+        return "OTEL_CONFIG_FILE configures no provider"
+    if not any(map(_exporter_names, _SIGNALS)):
+        return "OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER and OTEL_LOGS_EXPORTER are all 'none'"
+    return "no exporter could be made"
+
+
+def _disabled() -> bool:
+    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
+def _from_file(attributes: Mapping[str, str]) -> Pipeline:
+    from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+
+    class Configurator(_OTelSDKConfigurator):
+        pass
+
+    try:
+        Configurator().configure()  # type: ignore[no-untyped-call]
+    except Exception as exception:
+        _logger.error("OTEL_CONFIG_FILE can't be used, nothing is exported: %s", exception)
+    configured = present()
+    for provider in configured.values():
+        if (user := resource_of(provider)) is not None:
+            add_to_resource(provider, _ours(user, attributes))
+    return Pipeline(configured, frozenset(configured))
 
 
 def _resource(attributes: Mapping[str, str]) -> Resource:
     # Resource.create() lets its argument win over OTEL_RESOURCE_ATTRIBUTES; the user's own must win over ours.
     user = Resource.create()
+    return user.merge(_ours(user, attributes))
+
+
+def _ours(user: Resource, attributes: Mapping[str, str]) -> Resource:
+    """What a resource of the user's lacks of ours."""
     ours = {
         semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()),
         semconv.TELEMETRY_DISTRO_NAME: semconv.DISTRO_NAME,
         semconv.TELEMETRY_DISTRO_VERSION: __version__,
         **attributes,
     }
-    return user.merge(Resource({key: value for key, value in ours.items() if key not in user.attributes}))
+    return Resource({key: value for key, value in ours.items() if key not in user.attributes})
 
 
 # --- exporters ------------------------------------------------------------------------------
@@ -111,7 +152,39 @@ def _exporter_names(signal: str) -> list[str]:
 
 
 def _exporters(signal: str) -> list[Any]:
-    return [_load(f"opentelemetry_{signal}_exporter", _entry_name(signal, name))() for name in _exporter_names(signal)]
+    group = f"opentelemetry_{signal}_exporter"
+    factories = [_load(group, _entry_name(signal, name)) for name in _exporter_names(signal)]
+    # A reader (Prometheus') is no exporter, and has no connection.
+    return [
+        factory() if isinstance(factory, type) and issubclass(factory, MetricReader) else ProcessExporter(factory)
+        for factory in factories
+    ]
+
+
+class ProcessExporter:
+    """An exporter that a forked child makes anew.
+
+    With its parent's it would share the parent's connections: both would write into the same socket, and read
+    each other's answers.
+    """
+
+    def __init__(self, factory: Callable[[], Any]) -> None:
+        self._factory = factory
+        self._exporter: Any = factory()
+        self._parents: list[Any] = []
+        if hasattr(os, "register_at_fork"):
+            weak = weakref.WeakMethod(self._in_child)  # a hook for forks can't be taken back
+            os.register_at_fork(after_in_child=lambda: (alive := weak()) and alive())
+
+    def __getattr__(self, name: str) -> Any:
+        if self._exporter is None:
+            self._exporter = self._factory()
+        return getattr(self._exporter, name)
+
+    def _in_child(self) -> None:
+        # Kept, for its end would close what is still the parent's.
+        self._parents.append(self._exporter)
+        self._exporter = None
 
 
 def _entry_name(signal: str, name: str) -> str:
@@ -138,13 +211,30 @@ def _load(group: str, name: str) -> Any:
 # --- providers ------------------------------------------------------------------------------
 
 
+class IndependentIdGenerator(RandomIdGenerator):
+    """Random ids of a source of its own: an application that calls ``random.seed()`` does not repeat them."""
+
+    def __init__(self) -> None:
+        self._random = random.Random()  # noqa: S311 - ids, not secrets
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._random.seed)
+
+    def generate_span_id(self) -> int:
+        """A span id that is not the invalid one."""
+        return self._random.getrandbits(64) or self.generate_span_id()
+
+    def generate_trace_id(self) -> int:
+        """A trace id that is not the invalid one."""
+        return self._random.getrandbits(128) or self.generate_trace_id()
+
+
 def _traces(resource: Resource) -> TracerProvider:
     # shutdown_on_exit=False here and below: the end of the process is lifecycle's, bounded in time.
-    generator = os.environ.get("OTEL_PYTHON_ID_GENERATOR", "random").strip() or "random"
+    generator = os.environ.get("OTEL_PYTHON_ID_GENERATOR", "").strip()
     provider = TracerProvider(
         resource=resource,
         sampler=_sampler(),
-        id_generator=_load("opentelemetry_id_generator", generator)(),
+        id_generator=_load("opentelemetry_id_generator", generator)() if generator else IndependentIdGenerator(),
         shutdown_on_exit=False,
     )
     for exporter in _exporters("traces"):
@@ -161,8 +251,9 @@ def _sampler() -> Any:
 
 
 def _metrics(resource: Resource) -> MeterProvider:
+    interval = None if os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip() else _EXPORT_INTERVAL_MS
     readers: list[MetricReader] = [
-        exporter if isinstance(exporter, MetricReader) else ForkSafeReader(exporter)
+        exporter if isinstance(exporter, MetricReader) else PeriodicExportingMetricReader(exporter, interval)
         for exporter in _exporters("metrics")
     ]
     provider = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
@@ -176,55 +267,3 @@ def _logs(resource: Resource) -> LoggerProvider:
         provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
     set_logger_provider(provider)
     return provider
-
-
-class ForkSafeReader(PeriodicExportingMetricReader):
-    """A periodic reader that goes on in a forked child.
-
-    A fork while metrics are collected would leave the SDK's locks held in the child, for ever. So a fork
-    waits until a collection that is under way is done, but not for its export, which may hang.
-    """
-
-    def __init__(self, exporter: Any) -> None:
-        self._collecting = threading.RLock()
-        interval = None if os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip() else _EXPORT_INTERVAL_MS
-        # Before the base class: hooks after a fork run in the order of their registration, and its own one
-        # starts the child's thread, which collects.
-        if hasattr(os, "register_at_fork"):
-            before, parent, child = map(_weakly, (self._before_fork, self._after_fork, self._in_child))
-            os.register_at_fork(before=before, after_in_parent=parent, after_in_child=child)
-        super().__init__(exporter, export_interval_millis=interval)
-
-    # Final in the base class, which leaves no other place that a collection begins and ends in.
-    def collect(self, timeout_millis: float = 10_000) -> None:  # type: ignore[misc]
-        with self._collecting:
-            super().collect(timeout_millis)
-
-    def _receive_metrics(self, metrics_data: Any, timeout_millis: float = 10_000, **kwargs: Any) -> None:
-        self._collecting.release()
-        try:
-            super()._receive_metrics(metrics_data, timeout_millis, **kwargs)
-        finally:
-            self._collecting.acquire()
-
-    def _before_fork(self) -> None:
-        self._held = self._collecting.acquire(timeout=1.0)
-
-    def _after_fork(self) -> None:
-        if self._held:
-            self._collecting.release()
-
-    def _in_child(self) -> None:
-        self._collecting = threading.RLock()
-        self._export_lock = threading.Lock()
-
-
-def _weakly(method: Callable[[], None]) -> Callable[[], None]:
-    """A bound method's call that does not keep its object alive: a hook for forks can't be taken back."""
-    weak = weakref.WeakMethod(method)
-
-    def call() -> None:
-        if (alive := weak()) is not None:
-            alive()
-
-    return call
