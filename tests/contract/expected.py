@@ -1,0 +1,110 @@
+"""The contract's attribute sets, written down once, for the order saga of tests.support.sagas."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from tests.contract.observed import span
+
+IDS: Final = {"workflow.transaction_id": "TX1", "workflow.id": "order_processing"}
+ROOT: Final = "workflow.order_processing"
+
+
+def message(
+    operation: str, name: str, message_id: str, correlation: str, kind: str, system: str = "multiagents", **more: Any
+) -> dict[str, Any]:
+    """The attributes of ``send`` and ``process`` spans."""
+    return {
+        **IDS,
+        "messaging.system": system,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+        "messaging.destination.name": name,
+        "messaging.message.id": message_id,
+        "messaging.message.conversation_id": correlation,
+        "event.type": kind,
+        **more,
+    }
+
+
+def step_spans(step: str, worker: str, command: str, result: str) -> list[dict[str, Any]]:
+    """The six spans of a step that succeeds, in the order of their starts."""
+    correlation = f"TX1.{step}"
+    send, process = f"send command.{worker}", f"process command.{worker}"
+    return [
+        span(
+            f"step.{step}",
+            "INTERNAL",
+            ROOT,
+            {
+                **IDS,
+                "multiagents.step.name": step,
+                "worker.name": worker,
+                "messaging.message.id": command,
+                "multiagents.event.queue_time": "QUEUED",
+            },
+        ),
+        span(
+            send,
+            "PRODUCER",
+            f"step.{step}",
+            message("send", f"command.{worker}", command, correlation, "CommandEvent"),
+        ),
+        span(
+            process, "CONSUMER", send, message("process", f"command.{worker}", command, correlation, "CommandEvent")
+        ),
+        span(
+            f"worker.{worker}",
+            "INTERNAL",
+            process,
+            {
+                **IDS,
+                "multiagents.step.name": step,
+                "worker.name": worker,
+                "multiagents.worker.outcome": "success",
+                "multiagents.worker.timeout": 300.0,
+            },
+        ),
+        span(
+            f"send result.{worker}",
+            "PRODUCER",
+            process,
+            message("send", f"result.{worker}", result, correlation, "ResultEvent"),
+        ),
+        span(
+            f"process result.{worker}",
+            "CONSUMER",
+            f"send result.{worker}",
+            message("process", f"result.{worker}", result, correlation, "ResultEvent"),
+        ),
+    ]
+
+
+SUCCESS: Final = [
+    span(ROOT, "INTERNAL", "", {**IDS, "workflow.status": "completed"}),
+    *step_spans("validate", "validate_order", "MSG1", "MSG2"),
+    *step_spans("charge", "charge_payment", "MSG3", "MSG4"),
+    *step_spans("ship", "ship_order", "MSG5", "MSG6"),
+]
+"""A whole order that succeeds, on a bus that tells no receivers."""
+
+SUCCESS_TREE: Final = """\
+workflow.order_processing INTERNAL
+  step.validate INTERNAL
+    send command.validate_order PRODUCER
+      process command.validate_order CONSUMER
+        worker.validate_order INTERNAL
+        send result.validate_order PRODUCER
+          process result.validate_order CONSUMER
+  step.charge INTERNAL
+    send command.charge_payment PRODUCER
+      process command.charge_payment CONSUMER
+        worker.charge_payment INTERNAL
+        send result.charge_payment PRODUCER
+          process result.charge_payment CONSUMER
+  step.ship INTERNAL
+    send command.ship_order PRODUCER
+      process command.ship_order CONSUMER
+        worker.ship_order INTERNAL
+        send result.ship_order PRODUCER
+          process result.ship_order CONSUMER"""
