@@ -50,9 +50,7 @@ def step_spans(step: str, worker: str, command: str, result: str) -> list[dict[s
             f"step.{step}",
             message("send", f"command.{worker}", command, correlation, "CommandEvent"),
         ),
-        span(
-            process, "CONSUMER", send, message("process", f"command.{worker}", command, correlation, "CommandEvent")
-        ),
+        span(process, "CONSUMER", send, message("process", f"command.{worker}", command, correlation, "CommandEvent")),
         span(
             f"worker.{worker}",
             "INTERNAL",

@@ -87,9 +87,7 @@ async def test_the_cause_is_unwrapped_and_named_with_its_module(observed: Observ
     name = f"{__name__}.CardError"
     assert {said.split(": ")[0] for said in observed.statuses().values()} == {name}
     assert observed.exceptions == [("worker.charge_payment", name)]
-    assert observed.sums("multiagents.worker.errors") == {
-        series(worker__name="charge_payment", error__type=name): 1
-    }
+    assert observed.sums("multiagents.worker.errors") == {series(worker__name="charge_payment", error__type=name): 1}
 
 
 async def test_a_workers_own_timeout_error_is_told_from_the_frameworks_timeout(observed: Observed) -> None:
