@@ -15,7 +15,7 @@ from multiagents_otel.instrumentation.call import CALL, definition_of
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.instrumentation.swallowed import telling_error
 from multiagents_otel.semconv import WorkflowStatus
-from multiagents_otel.telemetry.core import Telemetry
+from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
 from multiagents_otel.telemetry.delivery import DELIVERY
 from multiagents_otel.telemetry.event import text
 from multiagents_otel.telemetry.failure import Failure, failure_of
@@ -109,7 +109,8 @@ class StepInstrumentation:
             if self._workflows.has_ended(saga.transaction_id):
                 return None
             # It was started before it could be seen: by an uninstrumented process, or before instrument().
-            workflow = self._workflows.begin(saga, definition_of(orchestrator), get_current(), created_ns(saga), None)
+            # Whoever called is not known: the result that is being handled, younger than the workflow, is not it.
+            workflow = self._workflows.begin(saga, definition_of(orchestrator), NO_CONTEXT, created_ns(saga), None)
         if call is not None:
             call.workflow = workflow
         return Stage(workflow, self._workflows.start_step(workflow, str(step.name), text(step.worker_type)))
