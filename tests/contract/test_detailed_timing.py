@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from multiagents_otel import MultiAgentsInstrumentor
 from tests.contract.answering import AnsweringBus
 from tests.contract.expected import IDS, ROOT, message
 from tests.contract.observed import Observed, Series, span, values_of, whole
@@ -201,8 +202,6 @@ async def test_metrics_do_not_change() -> None:
                 numbers[name] = values_of(metric, zeros=True)
             else:
                 numbers[name] = observed.counts(name)
-        from multiagents_otel import MultiAgentsInstrumentor
-
         MultiAgentsInstrumentor().uninstrument()
         observed.close()
         return numbers

@@ -12,7 +12,7 @@ from opentelemetry import trace
 
 from tests.contract.expected import SUCCESS_TREE
 from tests.contract.observed import Observed
-from tests.support.buses import MemoryBus
+from tests.support.buses import MemoryBus, MemoryStore
 from tests.support.sagas import SilentLogger, order_system, order_workers
 
 
@@ -74,8 +74,6 @@ async def test_a_workflow_that_a_worker_starts_is_nested_or_linked(observed: Obs
 
     workers: list[Any] = [*order_workers()[:2], ship_order, pack]
     async with order_system(bus, workers=workers, monitors=False) as system:
-        from tests.support.buses import MemoryStore
-
         definition = WorkflowBuilder("parcel").add_step("pack", "pack").build()
         inner.append(Orchestrator(definition, bus, MemoryStore(), logger=SilentLogger()))
         await inner[0].start()

@@ -9,6 +9,7 @@ import pytest
 from tests.contract.answering import AnsweringBus
 from tests.contract.conftest import Clock
 from tests.contract.observed import RECEIVERS, Observed, series
+from tests.support.buses import WireMessage
 from tests.support.sagas import order_payload, order_system, subscribe_compensations
 
 NOBODY = "undelivered: published, and no subscriber received it"
@@ -186,8 +187,6 @@ async def test_in_a_redis_cluster_no_receivers_are_recorded_and_no_error(observe
             self.redis_client: Any = RedisCluster()
 
         async def put_message(self, channel: str, message: str) -> None:
-            from tests.support.buses import WireMessage
-
             await self.put(WireMessage(channel, message))
 
     observed.instrument()
