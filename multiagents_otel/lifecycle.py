@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ from typing import Any
 from opentelemetry.sdk.resources import Resource
 
 from multiagents_otel import semconv
+from multiagents_otel.fork import forget_measurements
 
 _logger = logging.getLogger("multiagents_otel")
 
@@ -80,7 +80,7 @@ class Lifecycle:
         self._done = False
         resource = Resource({semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4())})
         for provider in self._owned:
-            _forget_measurements(provider)
+            forget_measurements(provider)
             add_to_resource(provider, resource)
         # A child of multiprocessing's ends by os._exit(), after the finalizers that multiprocessing knows of.
         multiprocessing_util = sys.modules.get("multiprocessing.util")
@@ -120,21 +120,6 @@ def _quietly(call: Callable[[], Any], done: _thread.LockType) -> None:
         _logger.debug("a provider could not be flushed", exc_info=True)
     finally:
         done.release()
-
-
-def _forget_measurements(provider: Any) -> None:
-    """In a forked child: what the parent measured is the parent's, and so are the locks that its threads held."""
-    consumer = getattr(provider, "_measurement_consumer", None)
-    if consumer is None:
-        return
-    try:
-        consumer._lock = threading.Lock()
-        for reader, storage in consumer._reader_storages.items():
-            reader._export_lock = threading.Lock()
-            storage._lock = threading.RLock()
-            storage._instrument_view_instrument_matches.clear()
-    except Exception:
-        _logger.debug("the metrics of a provider could not be renewed after a fork", exc_info=True)
 
 
 def resource_of(provider: Any) -> Resource | None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import uuid
-import weakref
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple
@@ -19,13 +19,14 @@ from opentelemetry._logs import NoOpLoggerProvider, get_logger_provider, set_log
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 from multiagents_otel import semconv
+from multiagents_otel.fork import ForkSafeReader, ProcessExporter
 from multiagents_otel.lifecycle import add_to_resource, resource_of
 from multiagents_otel.version import __version__
 
@@ -33,6 +34,7 @@ _logger = logging.getLogger("multiagents_otel")
 
 _SIGNALS: Final = ("traces", "metrics", "logs")
 _EXPORT_INTERVAL_MS: Final = 30_000.0
+_GRPC_PORT: Final = re.compile(r":4317/?$")
 _PROTOCOLS: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 
 
@@ -161,43 +163,22 @@ def _exporters(signal: str) -> list[Any]:
     ]
 
 
-class ProcessExporter:
-    """An exporter that a forked child makes anew.
-
-    With its parent's it would share the parent's connections: both would write into the same socket, and read
-    each other's answers.
-    """
-
-    def __init__(self, factory: Callable[[], Any]) -> None:
-        self._factory = factory
-        self._exporter: Any = factory()
-        self._parents: list[Any] = []
-        if hasattr(os, "register_at_fork"):
-            weak = weakref.WeakMethod(self._in_child)  # a hook for forks can't be taken back
-            os.register_at_fork(after_in_child=lambda: (alive := weak()) and alive())
-
-    def __getattr__(self, name: str) -> Any:
-        if self._exporter is None:
-            self._exporter = self._factory()
-        return getattr(self._exporter, name)
-
-    def _in_child(self) -> None:
-        # Kept, for its end would close what is still the parent's.
-        self._parents.append(self._exporter)
-        self._exporter = None
-
-
 def _entry_name(signal: str, name: str) -> str:
     if name != "otlp":
         return name
-    protocol = (
-        os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL")
-        or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-        or "grpc"
-    ).strip()
+    protocol = _otlp(signal, "PROTOCOL")
+    if not protocol:
+        # HTTP by default, as OpenTelemetry's specification recommends: a child that is forked while gRPC is at work
+        # may never export. An endpoint on gRPC's own port means gRPC all the same.
+        protocol = "grpc" if _GRPC_PORT.search(_otlp(signal, "ENDPOINT")) else "http/protobuf"
     if protocol not in _PROTOCOLS:
         raise ValueError(f"OTLP protocol {protocol!r} is not one of {', '.join(_PROTOCOLS)}")
     return _PROTOCOLS[protocol]
+
+
+def _otlp(signal: str, setting: str) -> str:
+    own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_{setting}", "").strip()
+    return own or os.environ.get(f"OTEL_EXPORTER_OTLP_{setting}", "").strip()
 
 
 def _load(group: str, name: str) -> Any:
@@ -253,7 +234,7 @@ def _sampler() -> Any:
 def _metrics(resource: Resource) -> MeterProvider:
     interval = None if os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip() else _EXPORT_INTERVAL_MS
     readers: list[MetricReader] = [
-        exporter if isinstance(exporter, MetricReader) else PeriodicExportingMetricReader(exporter, interval)
+        exporter if isinstance(exporter, MetricReader) else ForkSafeReader(exporter, interval)
         for exporter in _exporters("metrics")
     ]
     provider = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)

@@ -1,0 +1,92 @@
+"""What keeps a pipeline at work in a forked child: connections, threads, locks and sums of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Final
+
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+_logger = logging.getLogger("multiagents_otel")
+
+_FORK_WAITS_SECONDS: Final = 0.25
+
+
+class ProcessExporter:
+    """An exporter that a forked child makes anew, with connections of its own.
+
+    A fork waits until an export that is under way is done, for a moment (it may hang): a child of a fork in the
+    midst of one gets the locks of gRPC, or of HTTP's connection pool, as they were, and gRPC then aborts it.
+    """
+
+    def __init__(self, factory: Callable[[], Any]) -> None:
+        self._factory = factory
+        self._exporter: Any = factory()
+        self._parents: list[Any] = []
+        self._exporting = threading.Lock()
+        self._held = False
+        if hasattr(os, "register_at_fork"):
+            before, parent, child = map(_weakly, (self._before_fork, self._after_fork, self._in_child))
+            os.register_at_fork(before=before, after_in_parent=parent, after_in_child=child)
+
+    def export(self, *args: Any, **kwargs: Any) -> Any:
+        """Export as the exporter does."""
+        with self._exporting:
+            return self.__getattr__("export")(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if self._exporter is None:
+            self._exporter = self._factory()
+        return getattr(self._exporter, name)
+
+    def _before_fork(self) -> None:
+        self._held = self._exporting.acquire(timeout=_FORK_WAITS_SECONDS)
+
+    def _after_fork(self) -> None:
+        if self._held:
+            self._exporting.release()
+
+    def _in_child(self) -> None:
+        self._exporting = threading.Lock()
+        # Kept, for its end would close what is still the parent's.
+        self._parents.append(self._exporter)
+        self._exporter = None
+
+
+class ForkSafeReader(PeriodicExportingMetricReader):
+    """A periodic reader whose thread starts anew in a forked child, whatever its parent's one held."""
+
+    def _at_fork_reinit(self) -> None:
+        self._shutdown_event = threading.Event()
+        self._export_lock = threading.Lock()
+        super()._at_fork_reinit()  # type: ignore[no-untyped-call]
+
+
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """A bound method's call that does not keep its object alive: a hook for forks can't be taken back."""
+    weak = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if (alive := weak()) is not None:
+            alive()
+
+    return call
+
+
+def forget_measurements(provider: Any) -> None:
+    """In a forked child: what the parent measured is the parent's, and so are the locks that its threads held."""
+    consumer = getattr(provider, "_measurement_consumer", None)
+    if consumer is None:
+        return
+    try:
+        consumer._lock = threading.Lock()
+        for reader, storage in consumer._reader_storages.items():
+            reader._export_lock = threading.Lock()
+            storage._lock = threading.RLock()
+            storage._instrument_view_instrument_matches.clear()
+    except Exception:
+        _logger.debug("the metrics of a provider could not be renewed after a fork", exc_info=True)
