@@ -1,0 +1,1 @@
+"""What only long runs show. Run by `make soak`."""
