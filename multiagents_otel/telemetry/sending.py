@@ -41,12 +41,10 @@ class Stage:
         self.recorded: BaseException | None = None
 
     def takes(self, event: Event) -> bool:
-        """Whether an event that is published meanwhile belongs here: the step's command, where there is a step."""
-        if event.transaction_id != self.workflow.transaction_id:
-            return False
+        """Whether an event of the workflow is what the stage is for: its step's command, or a compensation."""
         step = self.step
         if step is None:
-            return event.kind in (semconv.COMPENSATION_EVENT, semconv.STATUS_EVENT)
+            return event.kind == semconv.COMPENSATION_EVENT
         if event.kind != semconv.COMMAND_EVENT or step.command_id is not None:
             return False
         step.command_id = event.id
@@ -84,15 +82,15 @@ class Sending(Operation):
         event = self._event = Event(name, data)
         kind, transaction_id = event.kind, event.transaction_id
         self._excluded = bool(options.excluded_events) and matches(options.excluded_events, name)
-        stage = STAGE.get()
-        if stage is not None and not stage.takes(event):
-            stage = None
-        self._stage = stage
-        execution = EXECUTION.get()
+        stage, execution = STAGE.get(), EXECUTION.get()
         workflow_id: str | None = None
-        if stage is not None:
+        if stage is not None and stage.workflow.transaction_id == transaction_id:
             workflow_id = stage.workflow.workflow_id
-        elif execution is not None:
+            self._stage = stage if stage.takes(event) else None
+            stage = self._stage
+        else:
+            stage = self._stage = None
+        if workflow_id is None and execution is not None:
             workflow_id = execution.delivery.message.workflow_id
         current = trace.get_current_span(self.context)
         parent = current.get_span_context()

@@ -48,7 +48,9 @@ def milliseconds(text: str, rounds: int = ROUNDS) -> float:
 def main() -> None:
     print(f"{'scrub 1 MB of stack traces, ms':60} {milliseconds(usual()):6.1f}   (reach {REACH_MS:.0f})")
     slowest, took = max(((unit, milliseconds(text, 3)) for unit, text in hostile().items()), key=lambda row: row[1])
-    print(f"{f'scrub 1 MB of the worst of {len(_UNITS)} hostile texts ({slowest!r}), ms':60} {took:6.1f}   (reach {REACH_MS:.0f})")
+    print(
+        f"{f'scrub 1 MB of the worst of {len(_UNITS)} hostile texts ({slowest!r}), ms':60} {took:6.1f}   (reach {REACH_MS:.0f})"
+    )
 
 
 if __name__ == "__main__":

@@ -142,7 +142,11 @@ async def test_G1_no_canary_is_in_the_exported_bytes_of_any_signal(
 ) -> None:
     hidden = "\n".join(SECRETS.values())
     payload = order_payload(
-        fail_at="charge_payment", error=Chained, message=hidden, note="plain-canary", nested={"secret": ["plain-canary"]}
+        fail_at="charge_payment",
+        error=Chained,
+        message=hidden,
+        note="plain-canary",
+        nested={"secret": ["plain-canary"]},
     )
     password = "canary-of-the-server"
     token = context.attach(baggage.set_baggage("user", "plain-canary"))
