@@ -152,10 +152,11 @@ class WorkflowInstrumentation:
                         call.failure = _failure_of_result(event_data)
             except Exception:
                 guard.caught("workflow")
-            with inside(None, CALL, call):
-                result = await original(orchestrator, event_data)
-            self._settle(call)
-            return result
+            try:
+                with inside(None, CALL, call):
+                    return await original(orchestrator, event_data)
+            finally:  # also when it was cancelled while it told of the workflow's end
+                self._settle(call)
 
         return _handle_result_event
 
