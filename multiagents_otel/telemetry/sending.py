@@ -141,6 +141,7 @@ class Sending(Operation):
     def _start_compensate(self, workflow: Workflow, spans: bool) -> SpanContext:
         telemetry, event = self._telemetry, self._event
         compensate = self._compensate = Operation(telemetry, workflow.within(self.context))
+        compensate.start_ns, compensate.start = self.start_ns, self.start  # a child does not start before its parent
         if spans and workflow.identity.recorded:
             kind = SpanKind.INTERNAL
             attributes = {semconv.TRANSACTION_ID: workflow.transaction_id, semconv.WORKFLOW_ID: workflow.workflow_id}
