@@ -1,0 +1,1 @@
+"""Real Redis, real processes, real OTLP: what a user has running."""

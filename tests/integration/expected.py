@@ -1,0 +1,150 @@
+"""The contract's trees, attribute sets and sums for the order saga, written out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from tests.support.receiver import ReceivedSpan
+from tests.support.sagas import STEPS, WORKERS
+
+COMPLETED = """\
+workflow.order_processing INTERNAL
+  step.validate INTERNAL
+    send command.validate_order PRODUCER
+      process command.validate_order CONSUMER
+        worker.validate_order INTERNAL
+        send result.validate_order PRODUCER
+          process result.validate_order CONSUMER
+  step.charge INTERNAL
+    send command.charge_payment PRODUCER
+      process command.charge_payment CONSUMER
+        worker.charge_payment INTERNAL
+        send result.charge_payment PRODUCER
+          process result.charge_payment CONSUMER
+  step.ship INTERNAL
+    send command.ship_order PRODUCER
+      process command.ship_order CONSUMER
+        worker.ship_order INTERNAL
+        send result.ship_order PRODUCER
+          process result.ship_order CONSUMER"""
+
+COMPENSATED = """\
+workflow.order_processing INTERNAL ERROR ValueError
+  step.validate INTERNAL
+    send command.validate_order PRODUCER
+      process command.validate_order CONSUMER
+        worker.validate_order INTERNAL
+        send result.validate_order PRODUCER
+          process result.validate_order CONSUMER
+  step.charge INTERNAL
+    send command.charge_payment PRODUCER
+      process command.charge_payment CONSUMER
+        worker.charge_payment INTERNAL
+        send result.charge_payment PRODUCER
+          process result.charge_payment CONSUMER
+  step.ship INTERNAL ERROR ValueError
+    send command.ship_order PRODUCER
+      process command.ship_order CONSUMER ERROR ValueError
+        worker.ship_order INTERNAL ERROR ValueError
+        send result.ship_order PRODUCER
+          process result.ship_order CONSUMER
+  compensate.refund_payment INTERNAL
+    send compensation.refund_payment PRODUCER
+      process compensation.refund_payment CONSUMER"""
+"""The last step failed: the payment is refunded, and somebody takes the request."""
+
+_KINDS = {"command": "CommandEvent", "result": "ResultEvent", "compensation": "CompensationEvent"}
+_STEP_OF = dict(zip((*WORKERS, "refund_payment"), (*STEPS, "charge"), strict=True))
+
+
+def attributes(span: ReceivedSpan, transaction: str, port: int, messages: dict[str, str]) -> dict[str, Any]:
+    """What the contract gives a span of a delivered order, the measured values taken from the span itself.
+
+    ``messages`` holds the id of each message by its event type, as its ``send`` span tells it.
+    """
+    expected: dict[str, Any] = {"workflow.transaction_id": transaction, "workflow.id": "order_processing"}
+    if span.status == "ERROR":
+        expected["error.type"] = "ValueError"
+    kind, _, name = span.name.partition(".")
+    if kind == "workflow":
+        failed = {"multiagents.workflow.failed_step": "ship"}
+        return expected | (
+            {"workflow.status": "completed"} if span.status == "UNSET" else {"workflow.status": "compensated", **failed}
+        )
+    if kind == "step":
+        worker = WORKERS[STEPS.index(name)]
+        queued = span.attributes["multiagents.event.queue_time"]
+        assert 0 < queued < (span.end_ns - span.start_ns) * 1e-9
+        return expected | {
+            "multiagents.step.name": name,
+            "worker.name": worker,
+            "messaging.message.id": messages[f"command.{worker}"],
+            "multiagents.event.receivers": 1,
+            "multiagents.event.queue_time": queued,
+        }
+    if kind == "worker":
+        return expected | {
+            "worker.name": name,
+            "multiagents.step.name": _STEP_OF[name],
+            "multiagents.worker.outcome": "success" if span.status == "UNSET" else "error",
+            "multiagents.worker.timeout": 300.0,
+        }
+    if kind == "compensate":
+        return expected | {
+            "multiagents.step.name": "charge",
+            "multiagents.compensation.name": name,
+            "multiagents.event.receivers": 1,
+        }
+    operation, event_type = span.name.split(" ")
+    size = span.attributes["messaging.message.body.size"]
+    assert size > 200
+    channel, _, actor = event_type.partition(".")
+    conversation = f"comp.{_STEP_OF[actor]}" if channel == "compensation" else _STEP_OF[actor]
+    expected |= {
+        "messaging.system": "redis",
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+        "messaging.destination.name": f"multiagent:{event_type}",
+        "messaging.message.id": messages[event_type],
+        "messaging.message.conversation_id": f"{transaction}.{conversation}",
+        "messaging.message.body.size": size,
+        "event.type": _KINDS[channel],
+        "server.address": "127.0.0.1",
+        "server.port": port,
+    }
+    return expected | ({"multiagents.event.receivers": 1} if operation == "send" else {})
+
+
+def sums(completed: int, compensated: int) -> Counter[tuple[str, ...]]:
+    """Every counter that is not 0 after so many orders, over all processes: ``(name, *sorted attribute values)``."""
+    started = completed + compensated
+    counts: Counter[tuple[str, ...]] = Counter()
+
+    def count(amount: int, name: str, *values: str) -> None:
+        counts[(name, *sorted(values))] += amount
+
+    for worker in WORKERS:
+        failed = compensated if worker == "ship_order" else 0
+        count(started - failed, "multiagents.worker.executions", worker, "success")
+        count(failed, "multiagents.worker.executions", worker, "error")
+        count(failed, "multiagents.worker.errors", worker, "ValueError")
+        count(started, "multiagents.worker.duration", worker)
+        count(started, "multiagents.event.queue_time", worker)
+    for step in STEPS:
+        count(started, "multiagents.step.duration", "order_processing", step)
+    for kind in ("CommandEvent", "ResultEvent"):
+        count(3 * started - compensated, "multiagents.events", kind, "success")
+        count(compensated, "multiagents.events", kind, "error")
+        count(3 * started, "multiagents.event.duration", kind)
+        count(3 * started, "multiagents.event.size", kind)
+    count(compensated, "multiagents.events", "CompensationEvent", "success")
+    count(compensated, "multiagents.event.duration", "CompensationEvent")
+    count(compensated, "multiagents.event.size", "CompensationEvent")
+    count(compensated, "multiagents.compensations", "order_processing", "delivered")
+    count(2 * started, "multiagents.event.size", "StatusEvent")  # started, and how it ended
+    count(started, "multiagents.workflows.started", "order_processing")
+    for status, amount in (("completed", completed), ("compensated", compensated)):
+        count(amount, "multiagents.workflows", "order_processing", status)
+        count(amount, "multiagents.workflow.duration", "order_processing", status)
+    return +counts
