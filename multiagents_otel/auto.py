@@ -25,11 +25,11 @@ def auto_instrument(
     """Instrument multiagents-framework, and build what is needed to export its telemetry.
 
     Call it once, at the start of each process, before or after the framework is imported; a second call
-    does nothing. Providers that are set already are used; those that are missing are built: OTLP exporters,
-    over HTTP unless told otherwise (``OTEL_EXPORTER_OTLP_*``, ``OTEL_{TRACES,METRICS,LOGS}_EXPORTER``),
-    ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``, ``OTEL_TRACES_SAMPLER`` and the SDK's other variables, or all of it from
-    ``OTEL_CONFIG_FILE``. Metrics leave every 30 s (``OTEL_METRIC_EXPORT_INTERVAL``, ms). At exit and on SIGTERM
-    what is queued is flushed, for at most ``flush_timeout`` seconds.
+    does nothing. Providers that are set already are used; those that are missing are built: OTLP exporters, over
+    HTTP unless told otherwise (``OTEL_EXPORTER_OTLP_*``, ``OTEL_{TRACES,METRICS,LOGS}_EXPORTER``),
+    ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``, ``OTEL_TRACES_SAMPLER`` and the SDK's other variables,
+    or all of it from ``OTEL_CONFIG_FILE``. Metrics leave every 30 s (``OTEL_METRIC_EXPORT_INTERVAL``, ms). At
+    exit and on SIGTERM what is queued is flushed, for at most ``flush_timeout`` seconds.
 
     Args:
         tracer_provider: used instead of the global one.
