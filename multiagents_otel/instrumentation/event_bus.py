@@ -76,9 +76,9 @@ class EventBusInstrumentation:
                 self._patches.replace(owner, name, build[name])
         self.handlers.wrap_live(bus)
 
-    def release(self) -> None:
-        """Give every bus and its Redis client back what was theirs."""
-        self.handlers.release()
+    def release(self, replacements: Mapping[Any, str]) -> None:
+        """Give every bus and its Redis client back what was theirs; ``replacements`` are undone by now."""
+        self.handlers.release(replacements)
         for client, replacement in list(self._clients.items()):
             if vars(client).get("publish") is replacement:
                 del client.publish

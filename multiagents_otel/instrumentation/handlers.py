@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 import weakref
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
 import wrapt
@@ -93,6 +93,13 @@ def _is_async(handler: Any) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
+def _retaken(handler: Any, functions: Mapping[Any, str]) -> Any:
+    """A bound method that was taken before its class was changed, taken again; any other handler as it is."""
+    if inspect.ismethod(handler) and handler.__func__ in functions:
+        return getattr(handler.__self__, functions[handler.__func__])
+    return handler
+
+
 _Subscriptions = dict[str, list["weakref.ref[Handler]"]]
 
 
@@ -142,10 +149,7 @@ class Handlers:
                 for at, handler in enumerate(handlers):
                     if isinstance(handler, Handler):
                         continue
-                    # A bound method that was taken before its class was patched is taken again.
-                    if inspect.ismethod(handler) and handler.__func__ in originals:
-                        handler = getattr(handler.__self__, originals[handler.__func__])
-                    handlers[at] = self.wrap(bus, event_type, handler)
+                    handlers[at] = self.wrap(bus, event_type, _retaken(handler, originals))
 
     def to_subscribe(self, bus: Any, event_type: str, handler: Any) -> Any:
         """What a bus is given in the place of a handler."""
@@ -165,8 +169,14 @@ class Handlers:
                 return wrapper
         return handler
 
-    def release(self) -> None:
-        """Give every bus its users' own handlers back; one that can't be reached only passes through."""
+    def release(self, replacements: Mapping[Any, str]) -> None:
+        """Give every bus its users' own handlers back; one that can't be reached only passes through.
+
+        Args:
+            replacements: the functions of the patches, undone by now, with their names.
+        """
+        for handler in self.alive:
+            handler.__wrapped__ = _retaken(handler.__wrapped__, replacements)
         for bus in self._buses:
             subscriptions = getattr(bus, "handlers", None)
             if isinstance(subscriptions, dict):
@@ -178,9 +188,11 @@ class Handlers:
 
     def resume(self, handlers: list[Handler]) -> None:
         """Take up handlers of an earlier instrumentation that still sit in some bus."""
+        originals = self._patches.originals()
         for handler in handlers:
             bus = handler.subscription.bus()
             if bus is not None:
+                handler.__wrapped__ = _retaken(handler.__wrapped__, originals)
                 handler.subscription.instrumentation = self
                 self._note(bus, handler)
 

@@ -72,9 +72,9 @@ class _Instrumentation:
 
     def remove(self) -> list[Handler]:
         """Take everything out; returns the handlers that could not be reached and now only pass through."""
-        handlers = self.buses.handlers.alive
-        self.buses.release()
+        handlers, replacements = self.buses.handlers.alive, self.patches.replacements()
         self.patches.undo()
+        self.buses.release(replacements)
         self.workflows.clear()
         self.telemetry.instruments.active = False
         self.telemetry.instruments.gauges.clear()
@@ -114,9 +114,9 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         providers = {name: kwargs.pop(name, None) for name in _PROVIDERS}
         active = _Instrumentation(Options(kwargs), providers)
         type(self)._active = active
+        active.apply()
         active.buses.handlers.resume([handler for ref in self._left if (handler := ref()) is not None])
         self._left.clear()
-        active.apply()
         for module in {row.module for row in active.table}:
             if module not in sys.modules and module not in self._hooked:
                 self._hooked.add(module)  # a hook can't be taken back: it is set once, and asks what is active

@@ -99,6 +99,10 @@ class PatchSet:
         """The replaced functions, with their names."""
         return {row.original: row.name for row in self._applied if callable(row.original)}
 
+    def replacements(self) -> dict[Any, str]:
+        """The functions in the originals' places, with their names."""
+        return {row.replacement: row.name for row in self._applied if callable(row.replacement)}
+
     def undo(self) -> None:
         """Put every original back; a replacement under somebody else's wrapper stays, and does nothing."""
         self.switch.on = False
