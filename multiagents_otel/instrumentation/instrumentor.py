@@ -41,9 +41,9 @@ class _Instrumentation:
         parts = (self.buses, self.workers, self.orchestrators, steps)
         self.table: list[Patch] = [patch for part in parts for patch in part.table()]
 
-    def apply(self, module: str | None = None) -> None:
-        """Apply the rows of one module, or of every module that is imported."""
-        self.patches.apply(
+    def apply(self, module: str | None = None) -> bool:
+        """Apply the rows of one module, or of every module that is imported; False if nothing stays in place."""
+        return self.patches.apply(
             row for row in self.table if row.module == module or (module is None and row.module in sys.modules)
         )
 
@@ -114,7 +114,9 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         providers = {name: kwargs.pop(name, None) for name in _PROVIDERS}
         active = _Instrumentation(Options(kwargs), providers)
         type(self)._active = active
-        active.apply()
+        if not active.apply():
+            self._uninstrument()
+            return
         active.buses.handlers.resume([handler for ref in self._left if (handler := ref()) is not None])
         self._left.clear()
         for module in {row.module for row in active.table}:
@@ -149,5 +151,5 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
 def _imported(module: Any) -> None:
     active = MultiAgentsInstrumentor._active
-    if active is not None:
-        active.apply(module.__name__)
+    if active is not None and not active.apply(module.__name__):
+        MultiAgentsInstrumentor()._uninstrument()

@@ -54,15 +54,14 @@ class PatchSet:
         self.switch = switch
         self._applied: list[_Applied] = []
 
-    def apply(self, patches: Iterable[Patch]) -> None:
-        """Apply rows whose module is imported.
+    def apply(self, patches: Iterable[Patch]) -> bool:
+        """Apply rows whose module is imported; False if that failed.
 
         A row whose target is not there (another version of the framework) is skipped, with one warning for
-        all of them. On any other fault all of these rows are undone, one error is logged, and the
-        application runs uninstrumented.
+        all of them. On any other fault every row is undone, one error is logged, and the application runs
+        uninstrumented.
         """
         missing: list[str] = []
-        before = len(self._applied)
         try:
             for patch in patches:
                 owner: Any = sys.modules.get(patch.module)
@@ -73,14 +72,15 @@ class PatchSet:
                 else:
                     self.replace(owner, patch.name, patch.build)
         except Exception:
-            self._undo(before)
+            self.undo()
             _logger.exception("multiagents-framework could not be instrumented and runs as it is")
-            return
+            return False
         if missing:
             _logger.warning(
                 "multiagents-framework has no %s: this version is not known, and what hangs on it is not recorded",
                 ", ".join(missing),
             )
+        return True
 
     def replace(self, owner: Any, name: str, build: Callable[[Any], Any]) -> None:
         """Replace one attribute of a class, a module or an object; once, however often it is asked for."""
@@ -106,10 +106,7 @@ class PatchSet:
     def undo(self) -> None:
         """Put every original back; a replacement under somebody else's wrapper stays, and does nothing."""
         self.switch.on = False
-        self._undo(0)
-
-    def _undo(self, until: int) -> None:
-        while len(self._applied) > until:
+        while self._applied:
             row = self._applied.pop()
             if vars(row.owner).get(row.name, _MISSING) is not row.replacement:
                 continue
