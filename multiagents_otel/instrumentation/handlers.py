@@ -100,9 +100,6 @@ def _retaken(handler: Any, functions: Mapping[Any, str]) -> Any:
     return handler
 
 
-_Subscriptions = dict[str, list["weakref.ref[Handler]"]]
-
-
 class Handlers:
     """The handlers that were subscribed, and the deliveries that they are called with.
 
@@ -119,7 +116,6 @@ class Handlers:
         self._patches = patches
         self._buses = buses
         self._messages = Messages()
-        self._by_bus: weakref.WeakKeyDictionary[Any, _Subscriptions] = weakref.WeakKeyDictionary()
 
     # --- on a bus ------------------------------------------------------------------------------
 
@@ -130,13 +126,10 @@ class Handlers:
         return wrapper
 
     def _note(self, bus: Any, wrapper: Handler) -> None:
-        try:
-            siblings = self._by_bus.setdefault(bus, {}).setdefault(wrapper.subscription.event_type, [])
-            siblings[:] = [ref for ref in siblings if ref() is not None]
-            siblings.append(weakref.ref(wrapper))
-            wrapper.subscription.siblings = siblings
-        except TypeError:  # a bus that can't be a key: each of its handlers counts for itself
-            pass
+        siblings = self._buses[bus].subscribed.setdefault(wrapper.subscription.event_type, [])
+        siblings[:] = [ref for ref in siblings if ref() is not None]
+        siblings.append(weakref.ref(wrapper))
+        wrapper.subscription.siblings = siblings
 
     def wrap_live(self, bus: Any) -> None:
         """Wrap the handlers that a bus holds already, in a ``handlers`` dict as RedisEventBus has."""
@@ -153,7 +146,6 @@ class Handlers:
 
     def to_subscribe(self, bus: Any, event_type: str, handler: Any) -> Any:
         """What a bus is given in the place of a handler."""
-        _ = self._buses[bus]
         if isinstance(handler, Handler) or not callable(handler):
             return handler
         return self.wrap(bus, event_type, handler)
@@ -161,7 +153,7 @@ class Handlers:
     def to_unsubscribe(self, bus: Any, event_type: str, handler: Any) -> Any:
         """What a bus was given in the place of a handler."""
         # A bus may compare by identity: it is given the very object that it was given before.
-        wrappers = self._by_bus.get(bus, {}).get(event_type, [])
+        wrappers = self._buses[bus].subscribed.get(event_type, [])
         for at, ref in enumerate(wrappers):
             wrapper = ref()
             if wrapper is not None and wrapper.__wrapped__ == handler:
@@ -199,7 +191,7 @@ class Handlers:
     @property
     def alive(self) -> list[Handler]:
         """The wrapped handlers that are alive."""
-        refs = [ref for by_type in list(self._by_bus.values()) for refs in by_type.values() for ref in refs]
+        refs = [ref for info in self._buses.infos for refs in list(info.subscribed.values()) for ref in refs]
         return [handler for ref in refs if (handler := ref()) is not None]
 
     # --- called --------------------------------------------------------------------------------

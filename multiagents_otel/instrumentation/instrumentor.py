@@ -19,6 +19,7 @@ from multiagents_otel.instrumentation.patching import Patch, PatchSet, Switch
 from multiagents_otel.instrumentation.step import ORCHESTRATOR_MODULE, StepInstrumentation
 from multiagents_otel.instrumentation.worker import WorkerInstrumentation
 from multiagents_otel.instrumentation.workflow import WorkflowInstrumentation
+from multiagents_otel.telemetry.bus import Buses
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.workflows import Workflows
 
@@ -103,7 +104,7 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     # Class attributes: the base class runs __init__ again on each construction of its one instance.
     _active: _Instrumentation | None = None
     _hooked: ClassVar[set[str]] = set()
-    _given_buses: ClassVar[weakref.WeakKeyDictionary[Any, str | None]] = weakref.WeakKeyDictionary()
+    _given_buses: ClassVar[Buses] = Buses()
     _left: ClassVar[list[weakref.ref[Handler]]] = []
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -124,8 +125,8 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
                 self._hooked.add(module)  # a hook can't be taken back: it is set once, and asks what is active
                 wrapt.register_post_import_hook(_imported, module)
         active.adopt_live()
-        for bus, system in list(self._given_buses.items()):
-            active.buses.adopt(bus, system)
+        for bus in self._given_buses:
+            active.buses.adopt(bus, self._given_buses[bus].system)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         active, type(self)._active = self._active, None
@@ -144,7 +145,7 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         """
         if system is not None and not isinstance(system, str):
             raise TypeError(f"system must be a string, not {system!r}")
-        self._given_buses[bus] = system
+        self._given_buses.describe(bus, system)
         if self._active is not None:
             self._active.buses.adopt(bus, system)
 

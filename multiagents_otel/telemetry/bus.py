@@ -19,6 +19,9 @@ class BusInfo:
     Args:
         bus: the event bus.
         system: ``messaging.system``; None: ``redis`` for a bus with a Redis URL, else ``multiagents``.
+
+    Attributes:
+        subscribed: the wrapped handlers on the bus, by event type.
     """
 
     def __init__(self, bus: object, system: str | None = None) -> None:
@@ -28,6 +31,7 @@ class BusInfo:
         prefix = getattr(bus, "channel_prefix", "")
         self.prefix = prefix if isinstance(prefix, str) else ""
         self._server: dict[str, Any] = _server_of(url) if isinstance(url, str) else {}
+        self.subscribed: dict[str, list[weakref.ref[Any]]] = {}
         self._bases: dict[tuple[str, str, str], dict[str, Any]] = {}
 
     def attributes(self, operation: str, event: Event, workflow_id: str | None) -> dict[str, Any]:
@@ -85,6 +89,9 @@ class Buses:
         """Take note of a bus, with the ``messaging.system`` that its user gave."""
         info = BusInfo(bus, system)
         key = id(bus)
+        known = self._infos.get(key)
+        if known is not None and known[0]() is bus:
+            info.subscribed = known[1].subscribed
         try:
             self._infos[key] = (weakref.ref(bus, lambda ref: self._forget(key, ref)), info)
         except TypeError:  # no weak references to it: looked at anew each time
@@ -95,6 +102,11 @@ class Buses:
         known = self._infos.get(key)
         if known is not None and known[0] is ref:
             del self._infos[key]
+
+    @property
+    def infos(self) -> list[BusInfo]:
+        """What is known of each bus."""
+        return [info for _ref, info in list(self._infos.values())]
 
     def __iter__(self) -> Iterator[Any]:
         return iter([bus for ref, _info in list(self._infos.values()) if (bus := ref()) is not None])
