@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from multiagents_otel import semconv
-from multiagents_otel.telemetry.event import Event, text
+from multiagents_otel.telemetry.event import Event, text, utf8
 
 _CACHED = 1_000
 
@@ -43,7 +43,7 @@ class BusInfo:
                 semconv.MESSAGING_SYSTEM: self.system,
                 semconv.MESSAGING_OPERATION_NAME: operation,
                 semconv.MESSAGING_OPERATION_TYPE: operation,
-                semconv.MESSAGING_DESTINATION: self.prefix + event.name,
+                semconv.MESSAGING_DESTINATION: utf8(self.prefix + event.name),
                 semconv.EVENT_TYPE: event.kind,
                 **self._server,
             }

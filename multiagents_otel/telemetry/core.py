@@ -98,9 +98,10 @@ class Telemetry:
         names = self._span_names[operation]
         name = names.get(event_type)
         if name is None:
-            if self.ledger.event(event_type) is semconv.OTHER:
+            label = self.ledger.event(event_type)
+            if label is semconv.OTHER:
                 return operation
-            name = names[event_type] = f"{operation} {event_type}"
+            name = names[event_type] = f"{operation} {label}"
         return name
 
     def call_hook(self, hook: Callable[..., Any] | None, span: Span | None, *args: Any) -> None:

@@ -16,7 +16,7 @@ from multiagents_otel import semconv
 from multiagents_otel.config import matches
 from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.core import Telemetry
-from multiagents_otel.telemetry.event import Event
+from multiagents_otel.telemetry.event import Event, text
 from multiagents_otel.telemetry.failure import Failure, failure_of
 from multiagents_otel.telemetry.operation import Operation
 from multiagents_otel.telemetry.propagation import told_name, told_time
@@ -98,13 +98,13 @@ class Messages:
     """
 
     def __init__(self) -> None:
-        self._shared: dict[tuple[int, object], Message] = {}
+        self._shared: dict[tuple[int, str | None], Message] = {}
 
     def take(self, telemetry: Telemetry, name: str, data: MutableMapping[str, Any], handlers: int) -> Message:
         """The message of a dict that a handler is about to be given; ``handlers``: how many get the same one."""
         if handlers <= 1:  # nobody comes after it
             return Message(telemetry, name, data, 1)
-        key = (id(data), data.get("id"))
+        key = (id(data), text(data.get("id")))
         message = self._shared.get(key)
         if message is not None and message.waiting > 0 and semconv.CARRIER_KEY not in data:
             return message

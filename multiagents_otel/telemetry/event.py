@@ -13,7 +13,19 @@ _WITH_WORKER: Final = frozenset({semconv.COMMAND_EVENT, semconv.RESULT_EVENT})
 
 def text(value: object) -> str | None:
     """A short string as it is; everything else is as if it were not there."""
-    return value if type(value) is str and 0 < len(value) <= _MAX_ID else None
+    if type(value) is str and 0 < len(value) <= _MAX_ID and (value.isascii() or utf8(value) == value):
+        return value
+    return None
+
+
+def utf8(value: str) -> str:
+    """The string without lone surrogates, which JSON can hold: one would have an exporter drop its whole batch."""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
+
+
+def seconds(value: Any) -> float | None:
+    """A duration that can be one; JSON also holds NaN, infinity and integers that no float can."""
+    return float(value) if type(value) in (int, float) and 0 <= value < 1e9 else None
 
 
 class Event:
@@ -35,16 +47,16 @@ class Event:
         self.name = name
         # Inlined text(), here and below: this runs for every event that is published or comes in.
         value = data.get("id")
-        self.id = value if type(value) is str and 0 < len(value) <= _MAX_ID else None
+        self.id = value if type(value) is str and value.isascii() and 0 < len(value) <= _MAX_ID else text(value)
         self.correlation_id = self.transaction_id = None
         metadata = data.get("metadata")
         if type(metadata) is dict:
             value = metadata.get("correlation_id")
-            if type(value) is str and 0 < len(value) <= _MAX_ID:
-                self.correlation_id = value
+            usual = type(value) is str and value.isascii() and 0 < len(value) <= _MAX_ID
+            self.correlation_id = value if usual else text(value)
             value = metadata.get("transaction_id")
-            if type(value) is str and 0 < len(value) <= _MAX_ID:
-                self.transaction_id = value
+            usual = type(value) is str and value.isascii() and 0 < len(value) <= _MAX_ID
+            self.transaction_id = value if usual else text(value)
         value = data.get("type")
         if type(value) is not str:
             value = getattr(value, "value", None)  # a str enum does not hash as its value does

@@ -15,6 +15,7 @@ from multiagents_otel.config import matches
 from multiagents_otel.semconv import Outcome
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import Delivery
+from multiagents_otel.telemetry.event import seconds
 from multiagents_otel.telemetry.failure import Failure, failure_of
 from multiagents_otel.telemetry.operation import Operation
 from multiagents_otel.telemetry.sending import EXECUTION
@@ -39,7 +40,7 @@ class Execution(Operation):
         super().__init__(telemetry, delivery.context)
         self._worker = worker
         self.label = telemetry.ledger.worker(worker)
-        self._timeout = float(timeout) if type(timeout) in (int, float) else None
+        self._timeout = seconds(timeout)
         globs = telemetry.options.excluded_workers
         self._excluded = bool(globs) and matches(globs, worker)
         self._outcome: Outcome | None = None

@@ -12,6 +12,7 @@ from typing import Final
 
 from multiagents_otel import semconv
 from multiagents_otel.semconv import Instrument
+from multiagents_otel.telemetry.event import utf8
 
 Key = tuple[str, ...]
 
@@ -33,7 +34,7 @@ class Bounded:
             return known
         if len(self._names) >= self._limit:
             return semconv.OTHER
-        return self._names.setdefault(name, name)
+        return self._names.setdefault(name, utf8(name))
 
 
 class Ledger:

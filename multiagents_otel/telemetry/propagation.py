@@ -19,6 +19,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from multiagents_otel import semconv
+from multiagents_otel.telemetry.event import seconds, text
 
 _TRACEPARENT: Final = "traceparent"
 _TRACEPARENT_FORMAT: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
@@ -34,8 +35,13 @@ _OUR_KEYS: Final = frozenset(
 )
 _NO_STATE: Final = trace.INVALID_SPAN_CONTEXT.trace_state  # the API's one empty TraceState
 _MAX_FIELD: Final = 8192  # what W3C baggage allows; traceparent and tracestate are far shorter
-_MAX_NAME: Final = 256
-_BAGGAGE_MEMBER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*=[\x20-\x2b\x2d-\x7e]*")
+_STATE_MEMBER: Final = re.compile(
+    r"(?:[a-z][_0-9a-z*/-]{0,255}|[a-z0-9][_0-9a-z*/-]{0,240}@[a-z][_0-9a-z*/-]{0,13})="
+    r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+)
+_BAGGAGE_KEY: Final = r"[!#-'*+.0-9A-Z^-z|~-]+[ \t]*"
+_BAGGAGE_VALUE: Final = r"=[ \t]*[!#-+\x2d-:<-\[\]-~]*[ \t]*"
+_BAGGAGE_MEMBER: Final = re.compile(f"{_BAGGAGE_KEY}{_BAGGAGE_VALUE}(?:;[ \t]*{_BAGGAGE_KEY}(?:{_BAGGAGE_VALUE})?)*")
 
 
 def traceparent(context: SpanContext) -> str:
@@ -50,6 +56,14 @@ def parse_traceparent(value: object, *, is_remote: bool = True) -> SpanContext |
     trace_id, span_id, flags = match.groups()
     context = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote, TraceFlags(int(flags, 16)))
     return context if context.is_valid else None
+
+
+def is_tracestate(value: object) -> bool:
+    """Whether a ``tracestate`` can be read whole; the API discards all of any other, with a log record."""
+    if type(value) is not str or len(value) > _MAX_FIELD:
+        return False
+    members = [member for part in value.split(",") if (member := part.strip(" \t"))]
+    return len(members) <= 32 and all(map(_STATE_MEMBER.fullmatch, members))
 
 
 class Propagation:
@@ -99,8 +113,10 @@ class Propagation:
             for key, value in carrier.items()
             if key not in _OUR_KEYS and type(key) is str and type(value) is str and len(value) <= _MAX_FIELD
         }
+        # The propagators log a warning for each member that they cannot read.
+        if "tracestate" in fields and not is_tracestate(fields["tracestate"]):
+            del fields["tracestate"]
         if "baggage" in fields:
-            # The propagator logs a warning for each member that it cannot read.
             members = [m for m in fields["baggage"].split(",")[:180] if _BAGGAGE_MEMBER.fullmatch(m.strip(" \t"))]
             fields["baggage"] = ",".join(members)
         return propagate.extract(fields, Context())
@@ -108,20 +124,22 @@ class Propagation:
 
 def told_name(fields: dict[str, Any], key: str) -> str | None:
     """A name that a carrier tells; None if it is missing or no short string."""
-    value = fields.get(key)
-    return value if type(value) is str and 0 < len(value) <= _MAX_NAME else None
+    return text(fields.get(key))
 
 
 def told_time(fields: dict[str, Any]) -> int | None:
     """The publication that a carrier tells (ns since the epoch)."""
-    value = fields.get(semconv.CARRIER_PUBLISHED)
+    return nanoseconds(fields.get(semconv.CARRIER_PUBLISHED))
+
+
+def nanoseconds(value: object) -> int | None:
+    """A point in time that can be one."""
     return value if type(value) is int and 0 < value < 1 << 63 else None
 
 
 def told_seconds(fields: dict[str, Any]) -> float | None:
     """The queue time that a result's carrier tells."""
-    value: Any = fields.get(semconv.CARRIER_QUEUE_TIME)
-    return float(value) if type(value) in (int, float) and 0 <= value < 1e9 else None
+    return seconds(fields.get(semconv.CARRIER_QUEUE_TIME))
 
 
 class Delays:

@@ -15,7 +15,7 @@ from multiagents_otel import semconv
 from multiagents_otel.config import matches
 from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.core import Telemetry, suppressed
-from multiagents_otel.telemetry.event import Event
+from multiagents_otel.telemetry.event import Event, seconds
 from multiagents_otel.telemetry.failure import Failure, failure_of, type_name
 from multiagents_otel.telemetry.operation import Operation
 
@@ -156,15 +156,16 @@ class Sending(Operation):
         return trace.get_current_span(self.context).get_span_context()
 
     def _start_flight(self, command_id: str, data: Mapping[str, Any]) -> None:
-        timeout: Any = data.get("timeout_seconds")
-        seconds = float(timeout) if type(timeout) in (int, float) and timeout >= 0 else _DEFAULT_TIMEOUT
+        timeout = seconds(data.get("timeout_seconds"))
+        if timeout is None:
+            timeout = _DEFAULT_TIMEOUT
         self._flight = command_id
         stage = self._stage
         worker = self._telemetry.ledger.worker(self._event.subject)
         if stage is None:
-            self._workflows.in_flight.add(command_id, worker, seconds, None, None)
+            self._workflows.in_flight.add(command_id, worker, timeout, None, None)
         else:
-            self._workflows.in_flight.add(command_id, worker, seconds, stage.workflow, stage.step)
+            self._workflows.in_flight.add(command_id, worker, timeout, stage.workflow, stage.step)
 
     def continues(self, data: Mapping[str, Any]) -> bool:
         """Whether a publish inside this one is the same one: a subclass that calls ``super().publish``."""

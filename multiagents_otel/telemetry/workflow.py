@@ -11,9 +11,10 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceState
 
 from multiagents_otel import semconv
+from multiagents_otel.telemetry.event import text, utf8
 from multiagents_otel.telemetry.failure import Failure
 from multiagents_otel.telemetry.identity import Identity
-from multiagents_otel.telemetry.propagation import parse_traceparent, traceparent
+from multiagents_otel.telemetry.propagation import is_tracestate, nanoseconds, parse_traceparent, traceparent
 
 
 class Step:
@@ -107,26 +108,46 @@ def from_metadata(saga: Any) -> Workflow | None:
         span_context = parse_traceparent(kept.get("traceparent"), is_remote=False)
         if span_context is None:
             span_context = trace.INVALID_SPAN_CONTEXT
-        if kept.get("tracestate"):
+        if is_tracestate(kept.get("tracestate")):
             state = TraceState.from_header([kept["tracestate"]])
             span_context = SpanContext(
                 span_context.trace_id, span_context.span_id, False, span_context.trace_flags, state
             )
         decision = Decision(kept["decision"]) if span_context.is_valid else Decision.DROP
-        identity = Identity(span_context, decision, kept.get("attributes"))
-        workflow = Workflow(saga, str(kept["workflow"]), identity, int(kept["start"]), None)
+        identity = Identity(span_context, decision, _told_attributes(kept.get("attributes")))
+        workflow_id, start_ns = text(kept["workflow"]), nanoseconds(kept["start"])
+        if workflow_id is None or start_ns is None:
+            return None
+        workflow = Workflow(saga, workflow_id, identity, start_ns, None)
         workflow.parent = parse_traceparent(kept.get("parent"))
         link = parse_traceparent(kept.get("link"))
         workflow.links = (Link(link),) if link is not None else ()
         step = kept.get("step")
         if isinstance(step, dict):
-            step_identity = identity.child(int(step["span_id"], 16))
-            adopted = Step(str(step["name"]), step.get("worker"), step_identity, int(step["start"]), None)
+            span_id, name, step_start = int(step["span_id"], 16), text(step["name"]), nanoseconds(step["start"])
+            if name is None or step_start is None or not identity.recorded <= span_id < 1 << 64:
+                return None
+            adopted = Step(name, text(step.get("worker")), identity.child(span_id), step_start, None)
             adopted.command_id = _command_in_flight(saga, adopted.name)
             workflow.steps.append(adopted)
     except (KeyError, TypeError, ValueError):
         return None
     return workflow
+
+
+def _told_attributes(value: object) -> dict[str, Any] | None:
+    """What the sampler added, as far as it can be an attribute."""
+    if not isinstance(value, dict):
+        return None
+    return {key: item for key, item in value.items() if text(key) is not None and _is_attribute(item)}
+
+
+def _is_attribute(value: object) -> bool:
+    if isinstance(value, list):
+        return len({type(item) for item in value}) <= 1 and not any(isinstance(i, list) or not _is_attribute(i) for i in value)
+    if type(value) is int:
+        return -(1 << 63) <= value < 1 << 63
+    return isinstance(value, (bool, float)) or (isinstance(value, str) and utf8(value) == value)
 
 
 def _command_in_flight(saga: Any, step: str) -> str | None:
