@@ -144,7 +144,9 @@ def _told_attributes(value: object) -> dict[str, Any] | None:
 
 def _is_attribute(value: object) -> bool:
     if isinstance(value, list):
-        return len({type(item) for item in value}) <= 1 and not any(isinstance(i, list) or not _is_attribute(i) for i in value)
+        return len({type(item) for item in value}) <= 1 and not any(
+            isinstance(i, list) or not _is_attribute(i) for i in value
+        )
     if type(value) is int:
         return -(1 << 63) <= value < 1 << 63
     return isinstance(value, (bool, float)) or (isinstance(value, str) and utf8(value) == value)

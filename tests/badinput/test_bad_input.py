@@ -211,7 +211,6 @@ async def test_a_bad_identity_in_the_store_breaks_no_workflow(
 def another_process() -> None:
     """As if another process had started what is under way."""
 
-
     active = MultiAgentsInstrumentor._active
     assert active is not None
     active.workflows.clear()
