@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -134,7 +134,7 @@ async def test_with_another_makers_provider_the_saga_keeps_no_identity_that_coul
 
 
 @pytest.fixture
-def no_globals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_globals(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process where no provider has been set yet."""
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
@@ -147,7 +147,6 @@ def no_globals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(logs_internal, "_LOGGER_PROVIDER", None)
     monkeypatch.setattr(logs_internal, "_LOGGER_PROVIDER_SET_ONCE", Once())
-    yield
 
 
 @pytest.mark.usefixtures("no_globals")

@@ -26,10 +26,10 @@ from tests.support.sagas import order_system, order_workers
 class Noting(Sampler):
     """Answers as it is told, and notes what it was asked."""
 
-    def __init__(self, decision: Decision = Decision.RECORD_AND_SAMPLE, **added: Any) -> None:
+    def __init__(self, decision: Decision = Decision.RECORD_AND_SAMPLE, added: dict[str, str] | None = None) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self._decision = decision
-        self._added = added
+        self._added = added or {}
 
     def should_sample(
         self,
@@ -138,7 +138,7 @@ async def test_a_sampler_that_only_records_has_its_spans_processed_and_not_expor
 
 
 async def test_what_a_sampler_adds_is_on_the_root_and_its_trace_state_on_all_of_it() -> None:
-    sampler = ParentBased(Noting(**{"shop.sampled_by": "rule 7"}))
+    sampler = ParentBased(Noting(added={"shop.sampled_by": "rule 7"}))
     observed = await run_one(sampler)
     root = observed.root()
     assert root.attributes["shop.sampled_by"] == "rule 7"
