@@ -12,12 +12,10 @@ from redis.asyncio import Redis as AsyncRedis
 from tests.contract.expected import SUCCESS_TREE, message
 from tests.contract.observed import Observed, series, whole
 from tests.support.redis_server import RedisServer
-from tests.support.sagas import order_system, redis_parts
+from tests.support.sagas import WORKERS, order_system, redis_parts
 
 SIZE = "messaging.message.body.size"
-TYPES = [
-    f"{kind}.{name}" for name in ("validate_order", "charge_payment", "ship_order") for kind in ("command", "result")
-]
+TYPES = [f"{kind}.{name}" for name in WORKERS for kind in ("command", "result")]
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +71,12 @@ async def test_send_and_process_have_the_servers_attributes_and_the_channel_with
 ) -> None:
     observed.instrument(track_payload_size=False)
     await run_one(redis)
-    server = {"server.address": "127.0.0.1", "server.port": redis.port}
+    server: dict[str, Any] = {"server.address": "127.0.0.1", "server.port": redis.port}
     spans = whole(s for s in observed.spans if s.name.endswith(" command.validate_order"))
     common = ("multiagent:command.validate_order", "MSG1", "TX1.validate", "CommandEvent", "redis")
     assert [shown["attributes"] for shown in spans] == [
-        message("send", *common, **server, **{"multiagents.event.receivers": 1}),
-        message("process", *common, **server),
+        message("send", *common) | server | {"multiagents.event.receivers": 1},
+        message("process", *common) | server,
     ]
 
 
