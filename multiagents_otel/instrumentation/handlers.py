@@ -59,15 +59,14 @@ class Subscription:
             return wrapped(*args, **kwargs)
         if self.is_async:
             return instrumentation.handle(delivery, wrapped(*args, **kwargs))
-        delivery.attach()
+        instrumentation.attach(delivery)
         try:
             result = wrapped(*args, **kwargs)
         except BaseException as exception:
-            delivery.detach()
             instrumentation.end(delivery, exception)
             raise
-        delivery.detach()
         if inspect.isawaitable(result):
+            instrumentation.detach(delivery)
             return instrumentation.handle(delivery, result)
         instrumentation.end(delivery, None)
         return result
@@ -235,24 +234,36 @@ class Handlers:
 
     async def handle(self, delivery: Delivery, awaitable: Any) -> Any:
         """Await a handler inside its delivery."""
-        delivery.attach()
+        self.attach(delivery)
         try:
             result = await awaitable
-        except GeneratorExit:
-            delivery.forget()
-            self.end(delivery, None)
-            raise
         except BaseException as exception:
-            delivery.detach()
             self.end(delivery, exception)
             raise
-        delivery.detach()
         self.end(delivery, None)
         return result
+
+    def attach(self, delivery: Delivery) -> None:
+        """A handler's code comes next."""
+        try:
+            delivery.attach()
+        except Exception:
+            self._telemetry.guard.caught("process")
+
+    def detach(self, delivery: Delivery) -> None:
+        """A handler's code has been left."""
+        try:
+            delivery.detach()
+        except Exception:
+            self._telemetry.guard.caught("process")
 
     def end(self, delivery: Delivery, exception: BaseException | None) -> None:
         """A handler is done; a deferred delivery goes on in its worker's task."""
         try:
+            if isinstance(exception, GeneratorExit):
+                delivery.forget()
+            else:
+                delivery.detach()
             if not delivery.deferred or exception is not None:
                 delivery.end(exception)
         except Exception:

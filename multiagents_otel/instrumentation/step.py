@@ -55,15 +55,17 @@ class StepInstrumentation:
 
         @functools.wraps(original)
         async def _publish_status_event(orchestrator: Any, context: Any, message: Any) -> Any:
-            workflow = None
+            within = None
             if switch.on and not self._telemetry.passive:
                 try:
                     workflow = self._begun(orchestrator, context)
+                    if workflow is not None:
+                        within = inside(workflow.within(get_current()), STAGE, Stage(workflow))
                 except Exception:
                     guard.caught("workflow")
-            if workflow is None:
+            if within is None:
                 return await original(orchestrator, context, message)
-            with inside(workflow.within(get_current()), STAGE, Stage(workflow)):
+            with within:
                 return await original(orchestrator, context, message)
 
         return _publish_status_event
@@ -85,14 +87,17 @@ class StepInstrumentation:
         @functools.wraps(original)
         async def _execute_step(orchestrator: Any, context: Any, step: Any) -> Any:
             stage: Stage | None = None
+            within = None
             if switch.on and not self._telemetry.passive:
                 try:
                     stage = self._start_step(orchestrator, context, step)
+                    if stage is not None:
+                        within = inside(_within_step(stage), STAGE, stage)
                 except Exception:
                     guard.caught("step")
-            if stage is None:
+            if stage is None or within is None:
                 return await original(orchestrator, context, step)
-            with inside(_within_step(stage), STAGE, stage):
+            with within:
                 result = await original(orchestrator, context, step)
             self._step_started(stage)
             return result
@@ -130,15 +135,17 @@ class StepInstrumentation:
 
         @functools.wraps(original)
         async def _trigger_compensations(orchestrator: Any, context: Any) -> Any:
-            workflow = None
+            within = None
             if switch.on and not self._telemetry.passive:
                 try:
                     workflow = self._compensating(context)
+                    if workflow is not None:
+                        within = inside(None, STAGE, Stage(workflow))
                 except Exception:
                     guard.caught("workflow")
-            if workflow is None:
+            if within is None:
                 return await original(orchestrator, context)
-            with inside(None, STAGE, Stage(workflow)):
+            with within:
                 return await original(orchestrator, context)
 
         return _trigger_compensations

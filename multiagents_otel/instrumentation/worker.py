@@ -131,16 +131,18 @@ class WorkerInstrumentation:
 
         @functools.wraps(original)
         async def _execute_worker_with_timeout(manager: Any, worker: Any, command: Any) -> Any:
-            execution = None
+            execution, proxy = None, worker
             if switch.on:
                 try:
                     execution = self._begin(worker, command)
+                    if execution is not None:
+                        proxy = WorkerProxy(worker, execution, telemetry)
                 except Exception:
                     telemetry.guard.caught("worker")
             if execution is None:
                 return await original(manager, worker, command)
             try:
-                result = await original(manager, WorkerProxy(worker, execution, telemetry), command)
+                result = await original(manager, proxy, command)
             except BaseException as exception:
                 self._end(execution, exception)
                 raise
