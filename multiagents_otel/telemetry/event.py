@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any, Final
 
 from multiagents_otel import semconv
 
 _MAX_ID: Final = 256
+_MAX_KINDS: Final = 100
 _WITH_WORKER: Final = frozenset({semconv.COMMAND_EVENT, semconv.RESULT_EVENT})
 
 
@@ -39,28 +41,19 @@ class Event:
 
     __slots__ = ("correlation_id", "id", "kind", "name", "transaction_id")
 
-    id: str | None
-    correlation_id: str | None
-    transaction_id: str | None
-
     def __init__(self, name: str, data: Mapping[str, Any]) -> None:
         self.name = name
-        # Inlined text(), here and below: this runs for every event that is published or comes in.
-        value = data.get("id")
-        self.id = value if type(value) is str and value.isascii() and 0 < len(value) <= _MAX_ID else text(value)
-        self.correlation_id = self.transaction_id = None
+        self.id = text(data.get("id"))
         metadata = data.get("metadata")
-        if type(metadata) is dict:
-            value = metadata.get("correlation_id")
-            usual = type(value) is str and value.isascii() and 0 < len(value) <= _MAX_ID
-            self.correlation_id = value if usual else text(value)
-            value = metadata.get("transaction_id")
-            usual = type(value) is str and value.isascii() and 0 < len(value) <= _MAX_ID
-            self.transaction_id = value if usual else text(value)
-        value = data.get("type")
-        if type(value) is not str:
-            value = getattr(value, "value", None)  # a str enum does not hash as its value does
-        self.kind = _KINDS.get(value, semconv.EVENT) if type(value) is str else semconv.EVENT
+        if type(metadata) is not dict:
+            metadata = _NOTHING
+        self.correlation_id = text(metadata.get("correlation_id"))
+        self.transaction_id = text(metadata.get("transaction_id"))
+        try:
+            kind = data.get("type")
+            self.kind = _KINDS.get(kind) or _kind_of(kind)
+        except TypeError:  # not hashable
+            self.kind = semconv.EVENT
 
     @property
     def subject(self) -> str:
@@ -83,8 +76,17 @@ class Event:
         return None
 
 
-_KINDS: Final[dict[str, str]] = {
-    **semconv.EVENT_CLASSES,
+_NOTHING: Final[dict[str, Any]] = {}
+_KINDS: Final[dict[object, str]] = {
+    **dict[object, str](semconv.EVENT_CLASSES.items()),
     **{name: name for name in semconv.EVENT_CLASSES.values()},
 }
-"""The class name for an event's ``type``: the framework's enum has the value, others may give the name itself."""
+"""The class name for an event's ``type``: the framework's value or enum, or the class name itself."""
+
+
+def _kind_of(kind: object) -> str:
+    # A str enum does not hash as its value does: the few members that there are get entries of their own.
+    known = _KINDS.get(kind.value) if isinstance(kind, Enum) else None
+    if known is not None and len(_KINDS) < _MAX_KINDS:
+        _KINDS[kind] = known
+    return known or semconv.EVENT
