@@ -211,9 +211,10 @@ class Handlers:
             if ambient and not _in_listener(bus):  # what the listener's task has inherited is not meant for us
                 if suppressed(ambient):
                     delivery.suppress()
-                current = trace.get_current_span(ambient).get_span_context()
+                span = trace.get_current_span(ambient)
                 parent = trace.get_current_span(delivery.context).get_span_context()
-                if current.is_valid and current.span_id != parent.span_id:
+                # One that has ended is nobody's: the task of a listener that was started inside it still has it.
+                if span.is_recording() and (current := span.get_span_context()).span_id != parent.span_id:
                     links = (Link(current),)
             if not delivery.deferred:
                 delivery.begin(links)
