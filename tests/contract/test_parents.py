@@ -118,6 +118,21 @@ async def test_a_handler_called_where_another_span_is_current_gets_a_link_to_tha
     assert second.parent_id == first.parent_id == observed.one("send shop.opened").span_id
 
 
+async def test_A6_a_listener_that_was_started_inside_a_span_links_to_it_no_more_once_it_has_ended(
+    observed: Observed,
+) -> None:
+    observed.instrument()
+    with observed.tracers.get_tracer("shop").start_as_current_span("startup"):
+        entered = order_system(monitors=False)
+        system = await entered.__aenter__()
+    await system.run()
+    await system.run()
+    await system.bus.drain()
+    await entered.__aexit__(None, None, None)
+    assert observed.forest == f"startup INTERNAL\n\n{SUCCESS_TREE}\n\n{SUCCESS_TREE}"
+    assert [s.name for s in observed.spans if s.links] == []
+
+
 async def test_a_bus_that_calls_its_handlers_inside_publish_needs_no_link(observed: Observed) -> None:
     observed.instrument()
     bus = MemoryBus(inline=True)
