@@ -1,0 +1,64 @@
+"""The demo's worker process. Nobody here wraps gifts."""
+
+import asyncio
+import logging
+import os
+import signal
+
+import structlog
+from multiagents import WorkerManager, worker
+from multiagents.event_bus.redis_bus import RedisEventBus
+
+import multiagents_otel
+
+multiagents_otel.auto_instrument()
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+class OutOfStockError(Exception):
+    """Nothing left to ship."""
+
+
+@worker("validate_order")
+async def validate_order(order: dict) -> dict:
+    await asyncio.sleep(0.004)
+    return {"valid": order["quantity"] > 0}
+
+
+@worker("charge_payment")
+async def charge_payment(order: dict) -> dict:
+    await asyncio.sleep(0.018)
+    return {"payment": f"payment {order['number']}"}
+
+
+@worker("ship_order")
+async def ship_order(order: dict) -> dict:
+    await asyncio.sleep(0.009)
+    if order["quantity"] > 10:
+        raise OutOfStockError(f"not {order['quantity']} {order['item']} in stock")
+    return {"parcel": f"parcel {order['number']}"}
+
+
+async def refund_payment(event: dict) -> None:
+    await asyncio.sleep(0.006)
+
+
+async def main() -> None:
+    bus = RedisEventBus(os.environ["REDIS_URL"])
+    workers = WorkerManager(bus)
+    for each in (validate_order, charge_payment, ship_order):
+        workers.register(each)
+
+    await bus.start()
+    await bus.subscribe("compensation.refund_payment", refund_payment)
+    await workers.start()
+    closing = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, closing.set)
+    print("open", flush=True)
+
+    await closing.wait()
+    await workers.stop()
+    await bus.stop()
+
+
+asyncio.run(main())
