@@ -7,8 +7,9 @@ sum of their points. The streams of the processes of one service are added up, e
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from multiagents_otel.cli.distributions import merged
@@ -96,6 +97,12 @@ class MetricStore:
             streams = series.setdefault(_SeriesKey(metric.resource.service, point.labels), {})
             streams.setdefault(key, _Stream(metric.kind)).add(point, metric.delta)
             self.latest_time = max(self.latest_time, point.time)
+
+    def keep(self, globs: Sequence[str]) -> None:
+        """Drop the instruments whose name matches none of the globs."""
+        for key in list(self._streams):
+            if not any(fnmatchcase(key.name, glob) for glob in globs):
+                del self._streams[key]
 
     def processes(self) -> dict[str, int]:
         """Return the number of processes that have sent metrics, by service."""

@@ -64,6 +64,12 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-metrics", action="store_true", help="leave out the metrics")
     parser.add_argument(
+        "--metric",
+        metavar="GLOB",
+        action="append",
+        help="only the metrics with such a name, like '*.worker.*' (may be given several times)",
+    )
+    parser.add_argument(
         "--width", metavar="N", type=_width, help=f"columns to fill, at least {_NARROWEST} (default: the terminal's)"
     )
     parser.add_argument(
@@ -111,7 +117,12 @@ def _show(files: Sequence[OtlpFile], args: argparse.Namespace) -> int:
             _complain(f"there is no error in {counted(len(traces), 'trace')}")
             return FAILED
     with_metrics = not (args.no_metrics or args.errors or args.transaction is not None)
+    if args.metric:
+        index.metrics.keep(args.metric)
     instruments = index.metrics.instruments() if with_metrics else []
+    if args.metric and with_metrics and not instruments:
+        _complain(f"there is no metric {' or '.join(args.metric)}")
+        return FAILED
     if not chosen and not instruments:
         if status == OK:
             _complain(_nothing(index))

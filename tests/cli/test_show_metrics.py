@@ -167,3 +167,24 @@ def test_metrics_can_be_left_out(show: Show) -> None:
     assert "Metrics" in show(lines).out
     assert "Metrics" not in show(lines, "--no-metrics").out
     assert show(lines[1:], "--no-metrics").status == 1
+
+
+def test_only_the_metrics_asked_for_are_shown(show: Show) -> None:
+    lines = [*HAPPY, metrics(*(total(name, point({"asInt": "5"})) for name in ("a.size", "a.count", "b.size")))]
+    shown = show(lines, "--metric", "a.*", "--metric", "b.size").out
+    assert [numbers(shown, name) for name in ("a.size", "a.count", "b.size")] == [
+        ["a.size {event} 5"],
+        ["a.count {event} 5"],
+        ["b.size {event} 5"],
+    ]
+    some = show(lines, "--metric", "?.size").out
+    assert "b.size" in some
+    assert "a.count" not in some
+    assert "workflow" in some  # traces as ever
+
+
+def test_a_metric_that_is_not_there_is_told(show: Show) -> None:
+    lines = [*HAPPY, metrics(total("c", point({"asInt": "5"})))]
+    assert show(lines, "--metric", "d", "--metric", "e.*") == Shown(
+        1, "", "multiagents-otel show: there is no metric d or e.*\n"
+    )
