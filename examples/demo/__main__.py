@@ -27,6 +27,7 @@ COMMENTS = {
     "compensated": "out of stock at the last step, the payment refunded",
     "stalled": "charged, then sent to a worker that nobody runs",
 }
+METRICS = ("*.workflows", "*.compensations", "*.undelivered", "*.queue_time", "*.worker.duration")
 
 
 def main() -> int:
@@ -43,12 +44,13 @@ def main() -> int:
     for number, order, status in shop():
         print(f"  {number}  {order:23} {paint(f'{status:12}', status)} {paint(COMMENTS.get(status, ''), 'dim')}")
 
-    command = Path(sys.executable).with_name("multiagents-otel")
     files = [os.path.relpath(FOLDER / f"{signal}.jsonl") for signal in ("traces", "metrics", "logs")]
     print(paint(f"\n$ multiagents-otel show {' '.join(files)}\n", "dim"), flush=True)
-    width = ["--width", args.width] if args.width else []
-    shown = subprocess.run([command, "show", *files, "--color", "always" if color else "never", *width], check=False)
-    print()
+    options = ["--color", "always" if color else "never", *(f"--metric={glob}" for glob in METRICS)]
+    options += ["--width", args.width] if args.width else []
+    command = Path(sys.executable).with_name("multiagents-otel")
+    shown = subprocess.run([command, "show", *files, *options], check=False)
+    print(paint("\nThe most telling metrics; without --metric the command shows all of them.\n", "dim"))
 
     faults = check.faults(FOLDER)
     if shown.returncode:

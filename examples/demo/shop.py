@@ -33,7 +33,7 @@ def workflow(name: str, last_step: str, last_worker: str) -> WorkflowDefinition:
     """Validate, charge, and one step more."""
     builder = WorkflowBuilder(name)
     builder.add_step("validate", "validate_order")
-    builder.add_step("charge", "charge_payment", compensation="refund_payment")
+    builder.add_step("charge", "charge_payment", compensation="refund")
     builder.add_step(last_step, last_worker)
     return builder.build()
 

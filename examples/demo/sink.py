@@ -1,7 +1,7 @@
 """A small OTLP backend: takes OTLP over HTTP and appends it to files, as lines of OTLP JSON.
 
-    python sink.py FOLDER [PORT]        (4318, where OTLP/HTTP exporters send to by themselves)
-    multiagents-otel show FOLDER/*.jsonl
+python sink.py FOLDER [PORT]        (4318, where OTLP/HTTP exporters send to by themselves)
+multiagents-otel show FOLDER/*.jsonl
 """
 
 import base64
@@ -63,7 +63,7 @@ class Sink(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     """One request: its answer is the empty message, which says that all of it was accepted."""
 
-    def do_POST(self) -> None:  # noqa: N802 - the base class wants it so
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
@@ -82,7 +82,9 @@ def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     with Sink(folder, int(sys.argv[2]) if len(sys.argv) > 2 else 4318) as sink:
-        print(f"export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT={sink.endpoint}", flush=True)
+        print(
+            f"export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT={sink.endpoint}", flush=True
+        )
         try:
             sink.thread.join()
         except KeyboardInterrupt:

@@ -8,11 +8,13 @@ import signal
 import structlog
 from multiagents import WorkerManager, worker
 from multiagents.event_bus.redis_bus import RedisEventBus
+from multiagents.monitoring.config import LoggingConfig, MonitoringConfig
 
 import multiagents_otel
 
 multiagents_otel.auto_instrument()
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+TO_FILE = MonitoringConfig(logging=LoggingConfig(default_logger="file"))  # and not to standard error
 
 
 class OutOfStockError(Exception):
@@ -39,18 +41,18 @@ async def ship_order(order: dict) -> dict:
     return {"parcel": f"parcel {order['number']}"}
 
 
-async def refund_payment(event: dict) -> None:
+async def refund(event: dict) -> None:
     await asyncio.sleep(0.006)
 
 
 async def main() -> None:
-    bus = RedisEventBus(os.environ["REDIS_URL"])
-    workers = WorkerManager(bus)
+    bus = RedisEventBus(os.environ["REDIS_URL"], monitoring_config=TO_FILE)
+    workers = WorkerManager(bus, monitoring_config=TO_FILE)
     for each in (validate_order, charge_payment, ship_order):
         workers.register(each)
 
     await bus.start()
-    await bus.subscribe("compensation.refund_payment", refund_payment)
+    await bus.subscribe("compensation.refund", refund)
     await workers.start()
     closing = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, closing.set)
