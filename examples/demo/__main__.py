@@ -18,7 +18,6 @@ import redis_server
 from sink import Sink
 
 HERE = Path(__file__).resolve().parent
-FOLDER = HERE.parents[1] / ".demo"
 TIMEOUT = 60.0
 
 STYLES = {"completed": "1;32", "compensated": "1;33", "stalled": "1;31", "bold": "1", "dim": "2"}
@@ -38,13 +37,13 @@ def main() -> int:
     def paint(text: str, style: str) -> str:
         return f"\033[{STYLES[style]}m{text}\033[0m" if color and style in STYLES else text
 
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir()
+    shutil.rmtree(args.folder, ignore_errors=True)
+    args.folder.mkdir()
     print(paint("An order saga in two processes, over Redis", "bold"), end="\n\n", flush=True)
-    for number, order, status in shop():
+    for number, order, status in shop(args.folder):
         print(f"  {number}  {order:23} {paint(f'{status:12}', status)} {paint(COMMENTS.get(status, ''), 'dim')}")
 
-    files = [os.path.relpath(FOLDER / f"{signal}.jsonl") for signal in ("traces", "metrics", "logs")]
+    files = [os.path.relpath(args.folder / f"{signal}.jsonl") for signal in ("traces", "metrics", "logs")]
     print(paint(f"\n$ multiagents-otel show {' '.join(files)}\n", "dim"), flush=True)
     options = ["--color", "always" if color else "never", *(f"--metric={glob}" for glob in METRICS)]
     options += ["--width", args.width] if args.width else []
@@ -52,7 +51,7 @@ def main() -> int:
     shown = subprocess.run([command, "show", *files, *options], check=False)
     print(paint("\nThe most telling metrics; without --metric the command shows all of them.\n", "dim"))
 
-    faults = check.faults(FOLDER)
+    faults = check.faults(args.folder)
     if shown.returncode:
         faults.append(f"multiagents-otel show ended with {shown.returncode}")
     for fault in faults:
@@ -66,21 +65,23 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__.partition("\n")[0])
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto")
     parser.add_argument("--width", metavar="N", help="columns (default: the terminal's)")
+    parser.add_argument("--folder", type=Path, default=HERE.parents[1] / ".demo", help="removed, and written anew")
     return parser.parse_args()
 
 
-def shop() -> Iterator[list[str]]:
+def shop(folder: Path) -> Iterator[list[str]]:
     """Run shop.py and warehouse.py; gives number, order and end of each order as it ends."""
-    with redis_server.running() as url, Sink(FOLDER) as sink:
+    with redis_server.running() as url, Sink(folder) as sink:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "MULTIAGENT"))}
         environment |= {
             "REDIS_URL": url,
             "OTEL_EXPORTER_OTLP_ENDPOINT": sink.endpoint,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         }
-        with process("warehouse", environment) as warehouse:
-            warehouse.stdout.readline()  # it is open
-            with process("shop", environment) as orders:
+        with process("warehouse", environment, folder) as warehouse:
+            if not warehouse.stdout.readline():  # it says that it is open
+                finish(warehouse)
+            with process("shop", environment, folder) as orders:
                 for line in orders.stdout:
                     yield line.rstrip("\n").split("|")
                 finish(orders)
@@ -89,14 +90,14 @@ def shop() -> Iterator[list[str]]:
 
 
 @contextmanager
-def process(name: str, environment: dict[str, str]) -> Iterator[subprocess.Popen]:
+def process(name: str, environment: dict[str, str], folder: Path) -> Iterator[subprocess.Popen]:
     """A script of this folder as a service of its own, ended whatever happens."""
     child = subprocess.Popen(
         [sys.executable, HERE / f"{name}.py"],
         stdout=subprocess.PIPE,
         text=True,
         env={**environment, "OTEL_SERVICE_NAME": name},
-        cwd=FOLDER,  # the framework writes ./logs
+        cwd=folder,  # the framework writes ./logs
     )
     try:
         yield child

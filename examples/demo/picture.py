@@ -7,6 +7,7 @@ import html
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from rich.console import Console
@@ -78,7 +79,7 @@ def placed(text: re.Match[str]) -> str:
     style, x, y, escaped = text.groups()
     content = html.unescape(escaped)
     gaps = [(0, 0), *(gap.span() for gap in GAP.finditer(content)), (len(content), len(content))]
-    parts = [(end, content[end:start]) for (_, end), (start, _) in zip(gaps, gaps[1:], strict=False)]
+    parts = [(end, content[end:start]) for (_, end), (start, _) in pairwise(gaps)]
     return "".join(
         f'<text class="{style}" x="{float(x) + at * CHARACTER:g}" y="{y}" textLength="{len(part) * CHARACTER:g}">'
         f"{html.escape(part, quote=False)}</text>"

@@ -82,9 +82,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     with Sink(folder, int(sys.argv[2]) if len(sys.argv) > 2 else 4318) as sink:
-        print(
-            f"export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT={sink.endpoint}", flush=True
-        )
+        print(f"export OTEL_EXPORTER_OTLP_ENDPOINT={sink.endpoint}", flush=True)
         try:
             sink.thread.join()
         except KeyboardInterrupt:
