@@ -22,6 +22,7 @@ from multiagents_otel.telemetry.workflows import Workflows
 
 REDIS_BUS_MODULE: Final = "multiagents.event_bus.redis_bus"
 _METHODS: Final = ("publish", "subscribe", "unsubscribe")
+_WATCHES: Final = "_multiagents_otel_watches"
 _REDIS_INSTRUMENTATION: Final = "opentelemetry.instrumentation.redis"
 
 
@@ -79,9 +80,12 @@ class EventBusInstrumentation:
     def release(self, replacements: Mapping[Any, str]) -> None:
         """Give every bus and its Redis client back what was theirs; ``replacements`` are undone by now."""
         self.handlers.release(replacements)
-        for client, replacement in list(self._clients.items()):
+        for client, (replacement, own) in list(self._clients.items()):
             if vars(client).get("publish") is replacement:
-                del client.publish
+                if own is None:
+                    del client.publish
+                else:
+                    client.publish = own
         self._clients.clear()
 
     # --- publish -------------------------------------------------------------------------------
@@ -147,7 +151,10 @@ class EventBusInstrumentation:
     def _watch(self, client: Any) -> None:
         """Learn from the Redis client how many received a message, which the bus drops."""
         attributes = getattr(client, "__dict__", None)
-        if attributes is None or "publish" in attributes:
+        if attributes is None:
+            return
+        own = attributes.get("publish")  # the user may have put one there
+        if own is not None and getattr(own, _WATCHES, None) is self:
             return
         original = client.publish
         cluster = any(cls.__name__ == "RedisCluster" for cls in type(client).__mro__)
@@ -171,8 +178,9 @@ class EventBusInstrumentation:
                 guard.caught("publish")
             return receivers
 
+        setattr(publish, _WATCHES, self)  # found again under a wrapper that was made with functools.wraps
         client.publish = publish
-        self._clients[client] = publish
+        self._clients[client] = (publish, own)
 
     def _quiet(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """The state store's own Redis calls would be root spans of the Redis instrumentation."""

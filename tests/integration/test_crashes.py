@@ -159,7 +159,7 @@ def test_two_replicas_of_a_worker_are_counted_and_told_and_give_no_second_root(o
     workers = [orders.worker(), orders.worker(count=2)]
     orchestrator = orders.orchestrator()
     orders.order(orchestrator, order_payload())
-    executions = {worker: 2 for worker in WORKERS}
+    executions = dict.fromkeys(WORKERS, 2)
     receiver.wait_for(
         lambda received: {
             worker: received.total("multiagents.worker.executions", {"worker.name": worker, "status": "success"})
