@@ -198,13 +198,17 @@ class Delivery(Operation):
         token, self._delivery_token = self._delivery_token, None
         if token is None:
             return
+        try:
+            DELIVERY.reset(token)
+        except ValueError:  # driven on in another context, where there is nothing to give back
+            self.forget()
+            return
         if self._execution_token is not None:
             EXECUTION.reset(self._execution_token)
             self._execution_token = None
         if self._stage_token is not None:
             STAGE.reset(self._stage_token)
             self._stage_token = None
-        DELIVERY.reset(token)
         super().detach()
 
     def forget(self) -> None:

@@ -34,6 +34,9 @@ class inside(Generic[T]):  # noqa: N801 - reads as the statement that it is
         if kind is not None and issubclass(kind, GeneratorExit):
             return
         if self._token is not None and self._variable is not None:
-            self._variable.reset(self._token)
+            try:
+                self._variable.reset(self._token)
+            except ValueError:  # driven on in another context, where there is nothing to give back
+                return
         if self._context_token is not None:
             context_api.detach(self._context_token)

@@ -184,7 +184,10 @@ class Sending(Operation):
         """Give the context back; the first thing after the call, whatever it did."""
         token, self._sending_token = self._sending_token, None
         if token is not None:
-            SENDING.reset(token)
+            try:
+                SENDING.reset(token)
+            except ValueError:  # driven on in another context, where there is nothing to give back
+                super().forget()
         super().detach()
 
     def forget(self) -> None:
