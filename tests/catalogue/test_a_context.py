@@ -680,3 +680,51 @@ def _nothing() -> Any:
     from contextlib import nullcontext
 
     return nullcontext()
+
+
+class Restless:
+    """Suspends once: whoever drives the coroutine can change the context there."""
+
+    def __await__(self) -> Any:
+        yield
+
+
+class RestlessBus(MemoryBus):
+    """Suspends in ``publish``."""
+
+    async def publish(self, event_type: str, event_data: dict[str, Any]) -> None:
+        await super().publish(event_type, event_data)
+        await Restless()
+
+
+def driven(coroutine: Any) -> Any:
+    """The coroutine's result, each of its parts run in another context, as no asyncio task does but others may."""
+    while True:
+        try:
+            contextvars.Context().run(coroutine.send, None)
+        except StopIteration as stop:
+            return stop.value
+
+
+async def test_A5_calls_that_end_in_another_context_end_silently_and_once() -> None:
+    async def handler(_event: dict[str, Any]) -> str:
+        await Restless()
+        return "done"
+
+    with instrumented() as observed:
+        bus = RestlessBus(inline=True)
+        async with order_system(bus, workers=[]) as system:
+            driven(bus.publish("a", {}))
+            transaction = driven(system.run())
+            assert driven(system.orchestrator.cancel_workflow(transaction)) is True
+            await bus.subscribe("b", handler)
+            wrapped: Any = bus.handlers["b"][0]
+            assert driven(wrapped({})) == "done"
+    names = [span.name for span in observed.ours]
+    assert sorted(names) == [
+        "process b",
+        "send a",
+        "send command.validate_order",
+        "step.validate",
+        "workflow.order_processing",
+    ]
