@@ -1,4 +1,4 @@
-"""The suite's core in other environments: the oldest OpenTelemetry and wrapt that we allow, other Pythons, old frameworks.
+"""The suite's core in other environments: the oldest OpenTelemetry and wrapt allowed, other Pythons, old frameworks.
 
 The newest is what the suite itself runs in. An interpreter that this machine does not have is told as a skip; in
 CI, where the oldest versions are part of `make test`, nothing of that row can be missing.
