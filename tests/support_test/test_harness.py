@@ -566,6 +566,7 @@ class TestRedisServer:
     def test_finding_the_binary(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         binary = find_redis_server()
         monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.delenv(redis_server.VARIABLE, raising=False)
         monkeypatch.setattr(redis_server, "_WHEELS", ("fake_wheel",))
         with pytest.raises(RedisServerMissingError, match=f"apt-get.*{redis_server.VARIABLE}.*pip install"):
             find_redis_server()
