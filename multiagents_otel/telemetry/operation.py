@@ -87,8 +87,15 @@ class Operation:
         if self.ended:
             return
         self.ended = True
-        if self.span is not None:
-            finish(self.span, failure, attributes, self.end_ns if end_ns is None else end_ns)
+        span = self.span
+        if span is None:
+            return
+        if end_ns is None:
+            end_ns = self.start_ns + perf_counter_ns() - self.start
+        if failure is None and not attributes:
+            span.end(end_ns)
+        else:
+            finish(span, failure, attributes, end_ns)
 
 
 def finish(span: Span, failure: Failure | None, attributes: Mapping[str, Any] | None, end_ns: int) -> None:
