@@ -35,8 +35,17 @@ pytestmark = pytest.mark.faults
 SEEDS: Final = range(20)
 EVENTS: Final = 60
 CARRIER: Final = "_otel"
-NAMES: Final = ("command.validate_order", "result.validate_order", "compensation.x", "status.workflow", "user.event", "é", "",
-    badinput.SURROGATE, f"command.{badinput.SURROGATE}")  # fmt: skip
+NAMES: Final = (
+    "command.validate_order",
+    "result.validate_order",
+    "compensation.x",
+    "status.workflow",
+    "user.event",
+    "é",
+    "",
+    badinput.SURROGATE,
+    f"command.{badinput.SURROGATE}",
+)
 
 COMPLETED: Final = """\
 workflow.order_processing INTERNAL
@@ -232,8 +241,19 @@ def _bad_metadata(pick: random.Random, good: dict[str, Any]) -> Any:
     return {CARRIER: kept}
 
 
-@pytest.mark.parametrize("carrier", [None, 7, [], [1], {"a": {"b": {}}}, "x" * (1 << 20), {"traceparent": "x" * (1 << 20)},
-                                     {str(n): "x" for n in range(10_000)}])  # fmt: skip
+@pytest.mark.parametrize(
+    "carrier",
+    [
+        None,
+        7,
+        [],
+        [1],
+        {"a": {"b": {}}},
+        "x" * (1 << 20),
+        {"traceparent": "x" * (1 << 20)},
+        {str(n): "x" for n in range(10_000)},
+    ],
+)
 async def test_a_carrier_of_another_kind_is_a_new_root_without_a_word(
     carrier: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

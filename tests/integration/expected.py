@@ -122,7 +122,8 @@ def sums(completed: int, compensated: int) -> Counter[tuple[str, ...]]:
     counts: Counter[tuple[str, ...]] = Counter()
 
     def count(amount: int, name: str, *values: str) -> None:
-        counts[(name, *sorted(values))] += amount
+        key = (name, *sorted(values))
+        counts[key] += amount
 
     for worker in WORKERS:
         failed = compensated if worker == "ship_order" else 0

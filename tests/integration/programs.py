@@ -60,9 +60,8 @@ async def _worker() -> None:
     go = asyncio.Event()
     held = os.environ.get("HOLD")
     for order_worker in order_workers(probe=lambda name, _payload: print("working", name, flush=True)):
-        if order_worker.get_worker_type() == held:
-            order_worker = _Held(order_worker, go)
-        manager.register(order_worker)
+        is_held = order_worker.get_worker_type() == held
+        manager.register(_Held(order_worker, go) if is_held else order_worker)
     await bus.start()
     await manager.start()
     await subscribe_compensations(bus)

@@ -57,7 +57,8 @@ def counted(receiver: OtlpReceiver) -> Counter[tuple[str, ...]]:
     for point in receiver.metrics:
         if point.scope_name == "multiagents_otel" and (point.count is not None or point.monotonic):
             value = point.count if point.count is not None else int(point.value or 0)
-            counts[(point.name, *sorted(map(str, point.attributes.values())))] += value
+            key = (point.name, *sorted(map(str, point.attributes.values())))
+            counts[key] += value
     return +counts
 
 
