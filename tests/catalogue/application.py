@@ -87,7 +87,7 @@ async def _raise(error: BaseException, *_: object) -> None:
 
 
 async def _events(seen: dict[str, Any]) -> None:
-    bus = MemoryBus()
+    bus: Any = MemoryBus()
     WorkerManager(bus, logger=SilentLogger())
     await bus.start()
     got: list[Any] = []
@@ -110,8 +110,8 @@ async def _events(seen: dict[str, Any]) -> None:
     async def cancelling(event: dict[str, Any]) -> None:
         raise asyncio.CancelledError
 
-    for one in (handler, failing, functools.partial(handler), lambda event: handler(event)):
-        await bus.subscribe("user.event", one)
+    for each in (handler, failing, functools.partial(handler), lambda event: handler(event)):
+        await bus.subscribe("user.event", each)
     event = {"id": "1", "metadata": {"transaction_id": "t", "correlation_id": "c"}, "payload": {"n": [1]}}
     before = copy.deepcopy(event)
     seen["published"] = [
@@ -131,11 +131,12 @@ async def _events(seen: dict[str, Any]) -> None:
     except EventBusException as exception:
         frames = traceback.extract_tb(exception.__traceback__)
         seen["failing publish"] = (str(exception), exception.__cause__ is cause, frames[-1].name)
-    for name, one, wanted in (
+    outcomes: list[tuple[str, Any, Any]] = [
         ("failing", failing, error),
         ("sync_failing", sync_failing, error),
         ("cancelling", cancelling, asyncio.CancelledError),
-    ):
+    ]
+    for name, one, wanted in outcomes:
         await bus.subscribe(name, one)
         with raised(seen, name, wanted):
             result = bus.handlers[name][0]({"id": "2"})
@@ -156,7 +157,8 @@ async def _commands(seen: dict[str, Any]) -> None:
             results.append((event["success"], event["error_message"], event["error_details"]))
 
         await system.bus.subscribe("result.validate_order", on_result)
-        worker = system.manager.get_worker("validate_order")
+        manager: Any = system.manager
+        worker = manager.get_worker("validate_order")
         metadata = EventMetadata(transaction_id="t", correlation_id="t.validate", source="test")
         hanging = CommandEvent(
             metadata=metadata,
@@ -164,20 +166,20 @@ async def _commands(seen: dict[str, Any]) -> None:
             payload=order_payload(hang_at="validate_order"),
             timeout_seconds=0,
         )
-        seen["timed out"] = await system.manager._execute_worker_with_timeout(worker=worker, command=hanging)
+        seen["timed out"] = await manager._execute_worker_with_timeout(worker=worker, command=hanging)
         fine = CommandEvent(metadata=metadata, worker_type="validate_order", payload={})
-        seen["handled"] = await system.manager._handle_command(worker=worker, event_data=fine.dict())
-        await asyncio.wait(system.manager._handler_tasks)
+        seen["handled"] = await manager._handle_command(worker=worker, event_data=fine.dict())
+        await asyncio.wait(manager._handler_tasks)
         await system.bus.drain()
         hanging.timeout_seconds = 300
-        await system.manager._handle_command(worker, hanging.dict())
-        task = system.manager._handler_tasks[-1]
+        await manager._handle_command(worker, hanging.dict())
+        task = manager._handler_tasks[-1]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
         seen["cancelled task"] = task.cancelled()
-        seen["nonsense"] = await system.manager._handle_command(worker, {"no": "command"})
+        seen["nonsense"] = await manager._handle_command(worker, {"no": "command"})
         await system.bus.drain()
         seen["results"] = results
 

@@ -118,7 +118,7 @@ class Observed:
 
 
 @contextmanager
-def instrumented(observed: Observed | None = None, **options: Any) -> Iterator[Observed]:
+def instrumented(observed: Observed | None = None, /, **options: Any) -> Iterator[Observed]:
     """Instrumented inside, not afterwards."""
     observed = observed or Observed()
     instrumentor = MultiAgentsInstrumentor()

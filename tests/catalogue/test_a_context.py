@@ -707,7 +707,7 @@ def driven(coroutine: Any) -> Any:
 
 
 async def test_A5_calls_that_end_in_another_context_end_silently_and_once() -> None:
-    async def handler(_event: dict[str, Any]) -> str:
+    async def handler(_event: dict[str, Any]) -> Any:
         await Restless()
         return "done"
 
