@@ -606,6 +606,22 @@ async def test_B9_unsubscribe_takes_the_users_own_handler(make_bus: type[Identit
     assert receiver.events == [{"id": "1"}]
 
 
+@pytest.mark.parametrize("make_bus", [IdentityBus, EqualBus, Unhashable])
+async def test_B9_handlers_that_could_not_be_reached_are_taken_up_again(make_bus: type[IdentityBus]) -> None:
+    receiver, observed, bus = Receiver(), Observed(), make_bus()
+    with instrumented(observed):
+        instrument_event_bus(bus)
+        await bus.subscribe("a", receiver)
+    for _ in range(2):
+        observed.clear()
+        await bus.publish("a", {"id": "1"})
+        assert observed.ours == []
+        with instrumented(observed):
+            await bus.publish("a", {"id": "1"})
+            assert trees.tree(observed.ours) == "send a PRODUCER\n  process a CONSUMER"
+    assert receiver.events == [{"id": "1"}] * 4
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_B9_unsubscribe_on_a_bus_with_handlers_of_the_frameworks_kind(kind: str) -> None:
     receiver = Receiver()
