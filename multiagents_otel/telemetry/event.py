@@ -55,11 +55,10 @@ class Event:
         value = metadata.get("transaction_id")
         usual = type(value) is str and value.isascii() and value and len(value) <= _MAX_ID
         self.transaction_id = value if usual else text(value)
-        try:
-            kind = data.get("type")
-            self.kind = _KINDS.get(kind) or _kind_of(kind)
-        except TypeError:  # not hashable
-            self.kind = semconv.EVENT
+        kind = data.get("type")
+        # Nothing else is looked up: it may not be hashable, or say no matter what when it is compared.
+        known = _KINDS.get(kind) if type(kind) is str or isinstance(kind, Enum) else semconv.EVENT
+        self.kind = known or _kind_of(kind)
 
     @property
     def subject(self) -> str:

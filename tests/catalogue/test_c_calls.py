@@ -371,7 +371,7 @@ async def fate(make: Callable[[], Any]) -> tuple[Any, ...]:
     keys = list(event)
     outcome: Any = None
     try:
-        outcome = await bus.publish("a", event)  # type: ignore[func-returns-value]
+        outcome = await bus.publish("a", event)
     except Exception as exception:
         outcome = (type(exception), type(exception.__cause__), str(exception).partition(" at 0x")[0])
     assert list(event) == keys

@@ -61,7 +61,8 @@ async def _worker() -> None:
     held = os.environ.get("HOLD")
     for order_worker in order_workers(probe=lambda name, _payload: print("working", name, flush=True)):
         is_held = order_worker.get_worker_type() == held
-        manager.register(_Held(order_worker, go) if is_held else order_worker)
+        registered: Any = _Held(order_worker, go) if is_held else order_worker
+        manager.register(registered)
     await bus.start()
     await manager.start()
     await subscribe_compensations(bus)
