@@ -123,12 +123,10 @@ class EventBusInstrumentation:
         if type(event_type) is not str or not (type(data) is dict or isinstance(data, Mapping)):
             return None
         telemetry = self._telemetry
-        if not telemetry.settled:
-            telemetry.settle()
         outer = SENDING.get()
         if outer is not None and outer.bus is bus and outer.continues(data):
             return None
-        if telemetry.passive and not context_api.get_current():
+        if telemetry.idle and not context_api.get_current():
             return None  # nothing to record and nothing to hand on
         client = getattr(bus, "redis_client", None)
         if client is not None:

@@ -56,7 +56,7 @@ class StepInstrumentation:
         @functools.wraps(original)
         async def _publish_status_event(orchestrator: Any, context: Any, message: Any) -> Any:
             within = None
-            if switch.on and not self._telemetry.passive:
+            if switch.on and not self._telemetry.idle:
                 try:
                     workflow = self._begun(orchestrator, context)
                     if workflow is not None:
@@ -88,7 +88,7 @@ class StepInstrumentation:
         async def _execute_step(orchestrator: Any, context: Any, step: Any) -> Any:
             stage: Stage | None = None
             within = None
-            if switch.on and not self._telemetry.passive:
+            if switch.on and not self._telemetry.idle:
                 try:
                     stage = self._start_step(orchestrator, context, step)
                     if stage is not None:
@@ -107,7 +107,7 @@ class StepInstrumentation:
     def _start_step(self, orchestrator: Any, saga: Any, step: Any) -> Stage | None:
         self._begun(orchestrator, saga)
         call = CALL.get()
-        if call is not None and call.ended:
+        if call is None or call.ended:
             return None
         workflow = self._workflows.find(saga, adopt=True)
         if workflow is None:
@@ -116,8 +116,7 @@ class StepInstrumentation:
             # It was started before it could be seen: by an uninstrumented process, or before instrument().
             # Whoever called is not known: the result that is being handled, younger than the workflow, is not it.
             workflow = self._workflows.begin(saga, definition_of(orchestrator), NO_CONTEXT, created_ns(saga), None)
-        if call is not None:
-            call.workflow = workflow
+        call.workflow = workflow
         return Stage(workflow, self._workflows.start_step(workflow, str(step.name), text(step.worker_type)))
 
     def _step_started(self, stage: Stage) -> None:
@@ -136,7 +135,7 @@ class StepInstrumentation:
         @functools.wraps(original)
         async def _trigger_compensations(orchestrator: Any, context: Any) -> Any:
             within = None
-            if switch.on and not self._telemetry.passive:
+            if switch.on and not self._telemetry.idle:
                 try:
                     workflow = self._compensating(context)
                     if workflow is not None:

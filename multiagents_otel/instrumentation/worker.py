@@ -118,7 +118,7 @@ class WorkerInstrumentation:
         try:
             if not isinstance(event_data, MutableMapping):
                 return None
-            if self._telemetry.passive:
+            if self._telemetry.idle:
                 return None
             event_type = f"command.{worker.get_worker_type()}"
             return self._buses.handlers.delivery(manager.event_bus, event_type, event_data, 1, True)

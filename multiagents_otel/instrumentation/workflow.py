@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
@@ -32,6 +33,7 @@ class WorkflowInstrumentation:
         self._workflows = workflows
         self._buses = buses
         self._patches = patches
+        self._unseen: list[weakref.ref[Any]] = []
 
     def table(self) -> list[Patch]:
         """The rows for calls into an orchestrator."""
@@ -46,7 +48,18 @@ class WorkflowInstrumentation:
 
     def adopt(self, orchestrator: Any) -> None:
         """Take note of an orchestrator: its bus is instrumented, its workflow's series start at 0."""
-        self._buses.adopt(orchestrator.event_bus)
+        bus = orchestrator.event_bus
+        self._buses.adopt(bus)
+        if getattr(orchestrator, "_running", False) and not isinstance(getattr(bus, "handlers", None), dict):
+            # Its bus holds the result handler that was taken before the patch, where nobody can reach it: no step of
+            # it would be seen to end, and every workflow of it would be told to have stalled.
+            self._unseen.append(weakref.ref(orchestrator))
+            self._telemetry.warn_once(
+                f"unseen {type(bus).__qualname__}",
+                "an orchestrator was started on a %s before it was instrumented: its workflows and steps are not "
+                "recorded; call auto_instrument() or instrument() before start()",
+                type(bus).__qualname__,
+            )
         definition = orchestrator.workflow
         self._workflows.register(str(definition.get_id()), [str(step.worker_type) for step in definition.get_steps()])
 
@@ -64,6 +77,9 @@ class WorkflowInstrumentation:
 
         return __init__
 
+    def _is_unseen(self, orchestrator: Any) -> bool:
+        return any(ref() is orchestrator for ref in self._unseen)
+
     # --- calls into the orchestrator -----------------------------------------------------------
 
     def _execute_workflow(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,7 +87,7 @@ class WorkflowInstrumentation:
 
         @functools.wraps(original)
         async def execute_workflow(orchestrator: Any, *args: Any, **kwargs: Any) -> Any:
-            if not switch.on or self._telemetry.passive:
+            if not switch.on or self._telemetry.idle or self._is_unseen(orchestrator):
                 return await original(orchestrator, *args, **kwargs)
             call = Call(starting=True)
             try:
@@ -107,7 +123,7 @@ class WorkflowInstrumentation:
 
         @functools.wraps(original)
         async def cancel_workflow(orchestrator: Any, *args: Any, **kwargs: Any) -> Any:
-            if not switch.on or self._telemetry.passive:
+            if not switch.on or self._telemetry.idle:
                 return await original(orchestrator, *args, **kwargs)
             call = Call()
             try:
@@ -141,7 +157,7 @@ class WorkflowInstrumentation:
 
         @functools.wraps(original)
         async def _handle_result_event(orchestrator: Any, event_data: Any) -> Any:
-            if not switch.on or self._telemetry.passive:
+            if not switch.on or self._telemetry.idle:
                 return await original(orchestrator, event_data)
             call = Call()
             try:

@@ -83,6 +83,13 @@ class Telemetry:
             counts[execution.label,] = counts.get((execution.label,), 0) + 1
         return counts
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing can be recorded now; looks for providers that somebody may have set since."""
+        if not self.settled:
+            self.settle()
+        return self.passive
+
     def settle(self) -> None:
         """Find the tracer and see what can be recorded; for good once a provider is there."""
         provider = self._tracer_provider or trace.get_tracer_provider()
