@@ -59,6 +59,7 @@ async def _worker() -> None:
     manager = WorkerManager(bus, logger=SilentLogger())
     go = asyncio.Event()
     held = os.environ.get("HOLD")
+    order_worker: Any
     for order_worker in order_workers(probe=lambda name, _payload: print("working", name, flush=True)):
         is_held = order_worker.get_worker_type() == held
         registered: Any = _Held(order_worker, go) if is_held else order_worker
