@@ -1,0 +1,185 @@
+"""Rows E2 to E7: labels that leak, names and units off the specification, broken sums, streams that survive.
+
+E1 is in test_d_memory.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from prometheus_client import REGISTRY, generate_latest
+
+from multiagents_otel import MultiAgentsInstrumentor, instrument_event_bus, semconv
+from tests.contract.observed import Observed, series
+from tests.support.buses import MemoryBus
+from tests.support.sagas import order_payload, order_system
+
+
+@pytest.fixture
+def observed() -> Iterator[Observed]:
+    made = Observed()
+    yield made
+    made.close()
+
+
+async def _two_orders(*, fail_at: str = "ship_order") -> None:
+    async with order_system() as system:
+        for payload in (order_payload(), order_payload(fail_at=fail_at)):
+            await system.wait_ended(await system.run(payload))
+        await system.bus.drain()
+
+
+async def test_E2_workers_at_once_have_their_own_labels_and_an_error_does_not_stick(observed: Observed) -> None:
+    observed.instrument()
+    async with order_system() as system:
+        payloads = [order_payload(fail_at="charge_payment"), *(order_payload() for _ in range(4))]
+        transactions = await asyncio.gather(*(system.run(payload) for payload in payloads))
+        for transaction in transactions:
+            await system.wait_ended(transaction)
+        await system.bus.drain()
+    assert observed.sums(semconv.WORKER_EXECUTIONS.name) == {
+        series(worker__name="validate_order", status="success"): 5,
+        series(worker__name="charge_payment", status="error"): 1,
+        series(worker__name="charge_payment", status="success"): 4,
+        series(worker__name="ship_order", status="success"): 4,
+    }
+    assert observed.sums(semconv.WORKER_ERRORS.name) == {
+        frozenset({("worker.name", "charge_payment"), ("error.type", "ValueError")}): 1
+    }
+
+
+async def test_E3_what_is_exported_is_the_table_and_prometheus_sees_the_guide_s_names() -> None:
+    reader = PrometheusMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    try:
+        MultiAgentsInstrumentor().instrument(meter_provider=provider)
+        await _two_orders()
+        scraped = generate_latest(REGISTRY).decode()
+    finally:
+        provider.shutdown()
+    lines = [line for line in scraped.splitlines() if line.startswith("multiagents_")]
+    samples: dict[tuple[str, ...], float] = {}
+    for line in lines:
+        name, _, rest = line.partition("{")
+        labels, _, value = rest.rpartition("} ")
+        told = sorted(part for part in labels.split(",") if not part.startswith("otel_scope_") and 'le="' not in part)
+        key = (name, *told)
+        samples[key] = float(value)
+    assert samples["multiagents_events_total", 'event_type="CommandEvent"', 'status="success"'] == 5
+    assert samples["multiagents_events_total", 'event_type="CommandEvent"', 'status="error"'] == 1
+    assert samples["multiagents_event_duration_seconds_count", 'event_type="CommandEvent"'] == 6
+    assert samples["multiagents_worker_executions_total", 'status="success"', 'worker_name="ship_order"'] == 1
+    assert samples["multiagents_worker_duration_seconds_count", 'worker_name="ship_order"'] == 2
+    assert samples["multiagents_active_workflows", 'workflow_id="order_processing"'] == 0
+    assert samples["multiagents_workflows_total", 'status="completed"', 'workflow_id="order_processing"'] == 1
+    ending = {"s": "_seconds", "By": "_bytes"}
+    expected = {
+        row.name.replace(".", "_") + ending.get(row.unit, "") + ("_total" if row.kind == semconv.COUNTER else "")
+        for row in semconv.INSTRUMENTS
+    }
+    assert {
+        name.removesuffix("_count").removesuffix("_sum").removesuffix("_bucket") for name, *_ in samples
+    } <= expected
+
+
+async def test_E4_instrumenting_again_goes_on_with_the_same_streams(
+    observed: Observed, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            observed.instrument()
+            await _two_orders()
+            MultiAgentsInstrumentor().uninstrument()
+    observed.instrument()
+    metrics = observed.reader.get_metrics_data()
+    assert metrics is not None
+    names = [
+        metric.name
+        for resource in metrics.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    ]
+    assert len(names) == len(set(names))
+    assert [record.message for record in caplog.records if record.name.startswith("opentelemetry")] == []
+    observed.reader.force_flush()
+    assert sum(observed.sums(semconv.WORKFLOWS.name).values()) == 6
+
+
+async def test_E5_a_wall_clock_that_is_set_back_leaves_times_true(
+    observed: Observed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observed.instrument()
+    real, back = time.time_ns, 0
+    monkeypatch.setattr(time, "time_ns", lambda: real() - back)
+    bus = MemoryBus()
+    instrument_event_bus(bus)
+
+    async def set_back(_event: dict[str, Any]) -> None:
+        nonlocal back
+        back = 3_600_000_000_000
+
+    await bus.start()
+    await bus.subscribe("user.event", set_back)
+    await bus.publish("user.event", {"id": "1"})
+    await bus.drain()
+    await bus.publish("user.event", {"id": "2"})
+    await bus.drain()
+    await bus.stop()
+    assert all(span.end_ns >= span.start_ns for span in observed.named("process user.event"))
+    (point,) = observed.metrics()[semconv.EVENT_DURATION.name].data.data_points
+    assert (point.count, point.min >= 0, point.max < 3600) == (2, True, True)
+
+
+@pytest.mark.parametrize("ahead_ns", [3_600_000_000_000, -3_600_000_000_000])
+async def test_E5_the_clock_of_another_process_may_be_wrong(observed: Observed, ahead_ns: int) -> None:
+    observed.instrument()
+    bus = MemoryBus()
+    instrument_event_bus(bus)
+    data: dict[str, Any] = {"id": "1", "_otel": {"ts": time.time_ns() + ahead_ns}}
+
+    async def handler(_event: dict[str, Any]) -> None: ...
+
+    await bus.start()
+    await bus.subscribe("user.event", handler)
+    await bus.handlers["user.event"][0](data)
+    await bus.stop()
+    (point,) = observed.metrics()[semconv.EVENT_DURATION.name].data.data_points
+    assert point.min == 0 if ahead_ns > 0 else 3600 <= point.min < 3700
+
+
+async def test_E6_nothing_that_is_counted_depends_on_sampling() -> None:
+    counted = []
+    for sampler in (None, ALWAYS_OFF):
+        observed = Observed(sampler)
+        observed.instrument()
+        await _two_orders(fail_at="charge_payment")
+        rows = [row for row in semconv.INSTRUMENTS if row.kind == semconv.COUNTER]
+        histograms = [row for row in semconv.INSTRUMENTS if row.kind == semconv.HISTOGRAM]
+        counted.append(
+            (
+                {row.name: observed.sums(row.name, zeros=True) for row in rows},
+                {row.name: observed.counts(row.name) for row in histograms},
+                bool(observed.spans),
+            )
+        )
+        MultiAgentsInstrumentor().uninstrument()
+        observed.close()
+    assert counted[0][:2] == counted[1][:2]
+    assert (counted[0][2], counted[1][2]) == (True, False)
+
+
+async def test_E7_after_uninstrument_nothing_is_observed(observed: Observed) -> None:
+    observed.instrument()
+    await _two_orders()
+    assert semconv.EVENTS.name in observed.metrics()
+    MultiAgentsInstrumentor().uninstrument()
+    observable = {row.name for row in semconv.INSTRUMENTS if row.kind != semconv.HISTOGRAM}
+    assert not observable & {name for name, metric in observed.metrics().items() if metric.data.data_points}
