@@ -34,6 +34,8 @@ _logger = logging.getLogger("multiagents_otel")
 
 _SIGNALS: Final = ("traces", "metrics", "logs")
 _EXPORT_INTERVAL_MS: Final = 30_000.0
+_RATIO_OR_ALWAYS: Final = ("always_on", "always_off", "traceidratio")
+_SDK_SAMPLERS: Final = frozenset({*_RATIO_OR_ALWAYS, *(f"parentbased_{name}" for name in _RATIO_OR_ALWAYS)})
 _GRPC_PORT: Final = re.compile(r":4317/?$")
 _PROTOCOLS: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 
@@ -122,6 +124,7 @@ def _from_file(attributes: Mapping[str, str]) -> Pipeline:
     except Exception as exception:
         _logger.error("OTEL_CONFIG_FILE can't be used, nothing is exported: %s", exception)
     configured = present()
+    attributes = {semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()), **attributes}  # one for all of them
     for provider in configured.values():
         if (user := resource_of(provider)) is not None:
             add_to_resource(provider, _ours(user, attributes))
@@ -226,9 +229,9 @@ def _traces(resource: Resource) -> TracerProvider:
 
 def _sampler() -> Any:
     name = os.environ.get("OTEL_TRACES_SAMPLER", "").strip()
-    if not name or not (found := next(iter(entry_points(group="opentelemetry_traces_sampler", name=name)), None)):
-        return None  # the SDK's own names and its default
-    return found.load()(os.environ.get("OTEL_TRACES_SAMPLER_ARG"))
+    if not name or name.lower() in _SDK_SAMPLERS:
+        return None  # the SDK knows its own, and their argument is a number
+    return _load("opentelemetry_traces_sampler", name)(os.environ.get("OTEL_TRACES_SAMPLER_ARG"))
 
 
 def _metrics(resource: Resource) -> MeterProvider:
