@@ -1,0 +1,332 @@
+"""``auto_instrument()`` in processes of its own: which providers, which resource, what is said."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from multiagents_otel import __version__
+from tests.support.ports import free_port
+from tests.support.processes import Process
+from tests.support.receiver import OtlpReceiver
+
+HEAD = """
+import logging, sys
+logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
+from opentelemetry import metrics, trace
+from multiagents_otel import MultiAgentsInstrumentor, OptionError, auto_instrument
+def use():
+    with trace.get_tracer("app").start_as_current_span("a-span"):
+        metrics.get_meter("app").create_counter("a.counter").add(3)
+"""
+NONE = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
+
+
+def ran(code: str, env: dict[str, str]) -> str:
+    """The output of a process that ended well."""
+    with Process.python(HEAD + code, env=env) as process:
+        return process.wait_ok()
+
+
+def ours(output: str) -> list[str]:
+    """The lines that the package itself has logged."""
+    return [line for line in output.splitlines() if " multiagents_otel" in line]
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_one_line_exports_spans_and_metrics_at_the_end_of_the_process(receiver: OtlpReceiver, protocol: str) -> None:
+    # An interval of an hour: it is the end that brings them.
+    output = ran("auto_instrument(); use()", receiver.environment(protocol, interval_ms=3_600_000))
+    assert [span.name for span in receiver.spans] == ["a-span"]
+    assert receiver.total("a.counter") == 3
+    assert {request.protocol for request in receiver.requests} == {protocol}
+    assert output == ""
+
+
+def test_otlp_goes_over_http_where_nothing_tells_the_protocol(receiver: OtlpReceiver) -> None:
+    ran("auto_instrument(); use()", {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_endpoint})
+    assert {request.protocol for request in receiver.requests} == {"http/protobuf"}
+    assert [span.name for span in receiver.spans] == ["a-span"]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "exporter"),
+    [("http://collector:4317", "grpc"), ("http://collector:4318", "http"), ("https://x:4317/", "grpc")],
+)
+def test_an_endpoint_on_grpcs_own_port_means_grpc(endpoint: str, exporter: str) -> None:
+    code = """
+    from multiagents_otel import pipeline
+    print(pipeline._entry_name("traces", "otlp"))
+    """
+    with Process.python(code, env={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}) as process:
+        assert process.wait_ok() == f"otlp_proto_{exporter}\n"
+
+
+def test_the_resource_is_the_contracts_and_the_users_own_attributes_win(receiver: OtlpReceiver) -> None:
+    environment = receiver.environment("http/protobuf")
+    ran("auto_instrument(); use()", environment | {"OTEL_SERVICE_NAME": "shop"})
+    [resource] = [span.resource for span in receiver.spans]
+    assert str(uuid.UUID(resource["service.instance.id"])) == resource["service.instance.id"]
+    assert {key: value for key, value in resource.items() if not key.startswith("telemetry.sdk.")} == {
+        "service.name": "shop",
+        "service.instance.id": resource["service.instance.id"],
+        "telemetry.distro.name": "multiagents-otel",
+        "telemetry.distro.version": __version__,
+    }
+    assert receiver.metric("a.counter")[0].resource == resource
+
+    receiver.clear()
+    mine = {"service.name": "mine", "service.instance.id": "pod-1", "telemetry.distro.name": "other", "team": "a"}
+    attributes = ",".join(f"{key}={value}" for key, value in mine.items())
+    ran("auto_instrument(); use()", environment | {"OTEL_RESOURCE_ATTRIBUTES": attributes})
+    [resource] = [span.resource for span in receiver.spans]
+    assert mine.items() <= resource.items()
+
+
+def test_a_second_call_does_nothing(receiver: OtlpReceiver) -> None:
+    code = """
+auto_instrument()
+first = trace.get_tracer_provider(), metrics.get_meter_provider()
+auto_instrument()
+auto_instrument(detailed_timing=False)
+assert first == (trace.get_tracer_provider(), metrics.get_meter_provider())
+use()
+"""
+    output = ran(code, receiver.environment("http/protobuf"))
+    assert [span.name for span in receiver.spans] == ["a-span"]
+    assert ours(output) == [
+        "WARNING multiagents_otel multiagents_otel is active already: the options of this call are not used"
+    ]
+    assert len(output.splitlines()) == 1
+
+
+PROVIDERS = """
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+memory, reader = InMemorySpanExporter(), InMemoryMetricReader()
+resource = Resource.create({"service.instance.id": "mine"})
+traces = TracerProvider(resource=resource); traces.add_span_processor(SimpleSpanProcessor(memory))
+meters = MeterProvider([reader], resource)
+"""
+
+
+@pytest.mark.parametrize("how", ["set", "given"])
+def test_providers_that_are_there_are_used_and_only_the_missing_ones_are_built(
+    receiver: OtlpReceiver, how: str
+) -> None:
+    if how == "set":
+        code = "trace.set_tracer_provider(traces); auto_instrument(); use()"
+    else:
+        code = "auto_instrument(tracer_provider=traces); assert trace.get_tracer_provider() is not traces\n"
+        code += "with traces.get_tracer('app').start_as_current_span('a-span'): pass\n"
+        code += "metrics.get_meter('app').create_counter('a.counter').add(3)"
+    output = ran(f"{PROVIDERS}\n{code}\nprint(len(memory.get_finished_spans()))", receiver.environment("http/protobuf"))
+    assert output == "1\n"
+    assert receiver.spans == []
+    assert receiver.total("a.counter") == 3
+
+
+def test_with_all_providers_there_nothing_is_built_and_nothing_said(receiver: OtlpReceiver) -> None:
+    code = """
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry._logs import set_logger_provider
+import threading
+trace.set_tracer_provider(traces); metrics.set_meter_provider(meters); set_logger_provider(LoggerProvider())
+before = threading.active_count()
+auto_instrument()
+assert threading.active_count() == before
+use()
+print(len(memory.get_finished_spans()))
+"""
+    assert ran(PROVIDERS + code, receiver.environment("http/protobuf")) == "1\n"
+    assert receiver.requests == []
+
+
+def test_the_users_provider_without_an_instance_id_is_warned_of_once() -> None:
+    code = """
+trace.set_tracer_provider(TracerProvider(resource=Resource({"service.name": "x"})))
+metrics.set_meter_provider(MeterProvider([], Resource({"service.name": "x"})))
+auto_instrument(); auto_instrument()
+"""
+    [line] = ours(ran(PROVIDERS + code, NONE))
+    assert line.startswith("WARNING multiagents_otel the traces provider's resource has no service.instance.id")
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [(NONE, "are all 'none'"), ({"OTEL_SDK_DISABLED": "true"}, "OTEL_SDK_DISABLED is true")],
+)
+def test_that_nothing_will_be_exported_is_said_once(variables: dict[str, str], why: str) -> None:
+    [line] = ours(ran("auto_instrument(); auto_instrument(); use()", variables))
+    assert line.startswith("WARNING multiagents_otel nothing will be exported: ")
+    assert line.endswith(why)
+
+
+def test_one_signal_may_be_off_without_a_word(receiver: OtlpReceiver) -> None:
+    variables = receiver.environment("http/protobuf") | {"OTEL_TRACES_EXPORTER": "none"}
+    assert ran("auto_instrument(); use()", variables) == ""
+    assert receiver.total("a.counter") == 3
+    assert receiver.spans == []
+
+
+def test_the_console_exporter_and_two_exporters_at_once(receiver: OtlpReceiver) -> None:
+    variables = receiver.environment("http/protobuf") | {"OTEL_TRACES_EXPORTER": "console,otlp"}
+    assert '"name": "a-span"' in ran("auto_instrument(); use()", variables)
+    assert [span.name for span in receiver.spans] == ["a-span"]
+
+
+def test_an_exporter_that_is_not_installed_is_one_error_and_stops_only_its_signal(receiver: OtlpReceiver) -> None:
+    variables = receiver.environment("http/protobuf") | {"OTEL_TRACES_EXPORTER": "zipkin_of_old"}
+    [line] = ours(ran("auto_instrument(); use()", variables))
+    assert line.startswith(
+        "ERROR multiagents_otel the traces pipeline could not be built, they are not exported: no 'zipkin_of_old' among"
+    )
+    assert receiver.total("a.counter") == 3
+
+
+@pytest.mark.parametrize(
+    ("sampler", "argument", "spans"),
+    [("always_off", "", 0), ("parentbased_traceidratio", "0", 0), ("traceidratio", "1", 1), ("always_on", "", 1)],
+)
+def test_the_sampler_of_the_environment_is_used(
+    receiver: OtlpReceiver, sampler: str, argument: str, spans: int
+) -> None:
+    variables = {"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": argument}
+    ran("auto_instrument(); use()", receiver.environment("http/protobuf") | variables)
+    assert len(receiver.spans) == spans
+    assert receiver.total("a.counter") == 3
+
+
+@pytest.mark.parametrize(("variable", "interval"), [("", 30_000.0), ("1234", 1234.0)])
+def test_metrics_leave_every_30_s_unless_told_otherwise(variable: str, interval: float) -> None:
+    code = "auto_instrument(); print(*{r._export_interval_millis for r in metrics.get_meter_provider()"
+    code += "._measurement_consumer._reader_storages})"
+    variables = {
+        "OTEL_METRIC_EXPORT_INTERVAL": variable,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
+    }
+    with Process.python(HEAD + code, env=variables) as process:
+        assert process.wait_line(str(interval))
+
+
+def test_a_wrong_argument_raises_and_has_changed_nothing() -> None:
+    code = """
+import atexit, signal
+before = atexit._ncallbacks(), signal.getsignal(signal.SIGTERM), type(trace.get_tracer_provider())
+for wrong in ({"detailed_timin": False}, {"stall_grace": -1}, {"workflow_parent": "sibling"}):
+    try:
+        auto_instrument(**wrong)
+    except OptionError as error:
+        print(error)
+assert before == (atexit._ncallbacks(), signal.getsignal(signal.SIGTERM), type(trace.get_tracer_provider()))
+assert not MultiAgentsInstrumentor().is_instrumented_by_opentelemetry
+"""
+    assert ran(code, {}).splitlines() == [
+        "multiagents_otel has no option 'detailed_timin': did you mean 'detailed_timing'?",
+        "option 'stall_grace' must be seconds, 0 or more, not -1",
+        "option 'workflow_parent' must be 'child' or 'link', not 'sibling'",
+    ]
+
+
+def test_a_wrong_variable_is_one_error_and_the_default_holds() -> None:
+    code = """
+auto_instrument()
+print(MultiAgentsInstrumentor._active.telemetry.options.detailed_timing)
+"""
+    output = ran(code, NONE | {"MULTIAGENTS_OTEL_DETAILED_TIMING": "perhaps"})
+    assert [line for line in output.splitlines() if "perhaps" in line] == [
+        "ERROR multiagents_otel.config MULTIAGENTS_OTEL_DETAILED_TIMING must be true or false, not 'perhaps': "
+        "its default True holds"
+    ]
+    assert output.splitlines()[-1] == "True"
+
+
+# --- OTEL_CONFIG_FILE -----------------------------------------------------------------------------
+
+CONFIG = """
+file_format: "1.0"
+resource:
+  attributes:
+    - {{name: service.name, value: from-file}}
+tracer_provider:
+  processors:
+    - simple: {{exporter: {{otlp_http: {{endpoint: "{endpoint}/v1/traces"}}}}}}
+meter_provider:
+  readers:
+    - periodic: {{interval: 60000, exporter: {{otlp_http: {{endpoint: "{endpoint}/v1/metrics"}}}}}}
+instrumentation/development:
+  python:
+    multiagents: {{{options}}}
+"""
+
+
+def configured(receiver: OtlpReceiver, tmp_path: Path, options: str) -> dict[str, str]:
+    path = tmp_path / "otel.yaml"
+    path.write_text(CONFIG.format(endpoint=receiver.http_endpoint, options=options))
+    return {"OTEL_CONFIG_FILE": str(path)}
+
+
+def test_the_configuration_file_builds_the_providers_and_holds_our_options(
+    receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    code = "auto_instrument(); use(); o = MultiAgentsInstrumentor._active.telemetry.options\n"
+    code += "print(o.detailed_timing, o.stall_grace)"
+    variables = configured(receiver, tmp_path, "detailed_timing: false, stall_grace: 3")
+    assert ran(code, variables) == "False 3.0\n"
+    [resource] = [span.resource for span in receiver.spans]
+    assert resource["service.name"] == "from-file"
+    assert resource["telemetry.distro.name"] == "multiagents-otel"
+    assert uuid.UUID(resource["service.instance.id"])
+    assert receiver.total("a.counter") == 3
+    assert receiver.metric("a.counter")[0].resource == resource
+
+
+@pytest.mark.parametrize("content", [None, "file_format: [", "file_format: '1.0'\ntracer_provider: {processors: 3}\n"])
+def test_a_configuration_file_that_cannot_be_used_is_told_and_stops_nothing(
+    tmp_path: Path, content: str | None
+) -> None:
+    path = tmp_path / "otel.yaml"
+    if content is not None:
+        path.write_text(content)
+    output = ran("auto_instrument(); use(); print('went on')", {"OTEL_CONFIG_FILE": str(path)})
+    assert output.splitlines()[-1] == "went on"
+    [error, warning] = ours(output)
+    assert error.startswith("ERROR multiagents_otel OTEL_CONFIG_FILE can't be used, nothing is exported: ")
+    assert warning == "WARNING multiagents_otel nothing will be exported: OTEL_CONFIG_FILE configures no provider"
+
+
+# --- importing ------------------------------------------------------------------------------------
+
+
+def test_B12_importing_has_no_side_effects_and_imports_no_framework() -> None:
+    code = """
+import atexit, logging, os, signal, sys, threading
+def state():
+    from opentelemetry import metrics, trace
+    return (atexit._ncallbacks(), signal.getsignal(signal.SIGTERM), threading.active_count(), dict(os.environ),
+            type(trace.get_tracer_provider()), type(metrics.get_meter_provider()), logging.root.handlers[:])
+import opentelemetry.sdk.trace, opentelemetry.sdk.metrics, opentelemetry.sdk._logs
+import opentelemetry.sdk.metrics.export, opentelemetry.sdk._logs.export, concurrent.futures.thread
+before = state()
+import multiagents_otel
+for name in multiagents_otel.__all__:
+    getattr(multiagents_otel, name)
+assert state() == before, (state(), before)
+print(sorted({"multiagents", "dspy", "redis", "litellm", "grpc", "requests"} & sys.modules.keys()))
+"""
+    with Process.python(code) as process:
+        assert process.wait_ok() == "[]\n"
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_the_framework_may_be_imported_before_or_after(where: str) -> None:
+    lines = ["auto_instrument()", "from multiagents.event_bus.redis_bus import RedisEventBus"]
+    code = "\n".join(reversed(lines) if where == "before" else lines)
+    code += "\nprint(hasattr(RedisEventBus.publish, '__wrapped__'), 'dspy' in sys.modules)"
+    assert ran(code, NONE).splitlines()[-1] == "True True"
