@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
 import weakref
 from collections.abc import Callable, Collection
@@ -148,6 +149,17 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         self._given_buses.describe(bus, system)
         if self._active is not None:
             self._active.buses.adopt(bus, system)
+
+
+def _in_forked_child() -> None:
+    active = MultiAgentsInstrumentor._active
+    if active is not None:  # what is under way goes on in the parent
+        active.workflows.clear()
+        active.telemetry.executing.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_forked_child)
 
 
 def _imported(module: Any) -> None:
