@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -65,16 +67,26 @@ class Orders:
         self.redis.wait_subscribed(*RESULTS, count=count, timeout=30)
         return process
 
-    def program(self, code: str, service: str, *, env: dict[str, str] | None = None, **options: Any) -> Process:
-        """One of the programs, ready."""
+    def program(
+        self,
+        code: str,
+        service: str,
+        *,
+        env: dict[str, str] | None = None,
+        launcher: list[str] | None = None,
+        **options: Any,
+    ) -> Process:
+        """One of the programs, ready; instrumented by a launcher, else by itself."""
         environment = {
             **self.receiver.environment(self.protocol, self.interval_ms),
             "OTEL_SERVICE_NAME": service,
             "REDIS_URL": self.redis.url,
-            "OPTIONS": json.dumps(options),
             **(env or {}),
         }
-        process = self._processes.enter_context(Process.python(code, env=environment))
+        if launcher is None:
+            environment["OPTIONS"] = json.dumps(options)
+        argv = [*(launcher or ()), sys.executable, "-c", textwrap.dedent(code)]
+        process = self._processes.enter_context(Process(argv, env=environment))
         process.wait_line("ready")
         return process
 
