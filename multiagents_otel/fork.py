@@ -62,7 +62,6 @@ class ForkSafeReader(PeriodicExportingMetricReader):
 
     def _at_fork_reinit(self) -> None:
         self._shutdown_event = threading.Event()
-        self._export_lock = threading.Lock()
         super()._at_fork_reinit()  # type: ignore[no-untyped-call]
 
 
