@@ -1,6 +1,6 @@
 """Rows H1, H2 and H5: suppression, and neighbours.
 
-H3 is in tests/integration/test_redis_instrumentation.py, H4 in tests/contract/test_sampling.py. H5 (a tail buffer that
+H3 is in tests/integration/test_two_processes.py, H4 in tests/contract/test_sampling.py. H5 (a tail buffer that
 replays spans which have ended) is a matter of the Collector's tail sampling; what concerns us is that every span is
 exported once, at its end.
 """
