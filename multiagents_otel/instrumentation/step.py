@@ -56,7 +56,7 @@ class StepInstrumentation:
         @functools.wraps(original)
         async def _publish_status_event(orchestrator: Any, context: Any, message: Any) -> Any:
             within = None
-            if switch.on and not self._telemetry.idle:
+            if switch.on:
                 try:
                     workflow = self._begun(orchestrator, context)
                     if workflow is not None:
@@ -88,7 +88,7 @@ class StepInstrumentation:
         async def _execute_step(orchestrator: Any, context: Any, step: Any) -> Any:
             stage: Stage | None = None
             within = None
-            if switch.on and not self._telemetry.idle:
+            if switch.on:
                 try:
                     stage = self._start_step(orchestrator, context, step)
                     if stage is not None:
@@ -135,7 +135,7 @@ class StepInstrumentation:
         @functools.wraps(original)
         async def _trigger_compensations(orchestrator: Any, context: Any) -> Any:
             within = None
-            if switch.on and not self._telemetry.idle:
+            if switch.on:
                 try:
                     workflow = self._compensating(context)
                     if workflow is not None:

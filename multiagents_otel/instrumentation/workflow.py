@@ -77,8 +77,15 @@ class WorkflowInstrumentation:
 
         return __init__
 
-    def _is_unseen(self, orchestrator: Any) -> bool:
-        return any(ref() is orchestrator for ref in self._unseen)
+    def _call(self, orchestrator: Any, *, starting: bool = False) -> Call | None:
+        """What a call into an orchestrator is known by; None if nothing of it is to be recorded."""
+        try:
+            if self._telemetry.idle or any(ref() is orchestrator for ref in self._unseen):
+                return None
+            return Call(starting=starting)
+        except Exception:
+            self._telemetry.guard.caught("workflow")
+            return None
 
     # --- calls into the orchestrator -----------------------------------------------------------
 
@@ -87,9 +94,9 @@ class WorkflowInstrumentation:
 
         @functools.wraps(original)
         async def execute_workflow(orchestrator: Any, *args: Any, **kwargs: Any) -> Any:
-            if not switch.on or self._telemetry.idle or self._is_unseen(orchestrator):
+            call = self._call(orchestrator, starting=True) if switch.on else None
+            if call is None:
                 return await original(orchestrator, *args, **kwargs)
-            call = Call(starting=True)
             try:
                 with inside(None, CALL, call):
                     result = await original(orchestrator, *args, **kwargs)
@@ -123,9 +130,9 @@ class WorkflowInstrumentation:
 
         @functools.wraps(original)
         async def cancel_workflow(orchestrator: Any, *args: Any, **kwargs: Any) -> Any:
-            if not switch.on or self._telemetry.idle:
+            call = self._call(orchestrator) if switch.on else None
+            if call is None:
                 return await original(orchestrator, *args, **kwargs)
-            call = Call()
             try:
                 with inside(None, CALL, call):
                     result = await original(orchestrator, *args, **kwargs)
@@ -157,9 +164,9 @@ class WorkflowInstrumentation:
 
         @functools.wraps(original)
         async def _handle_result_event(orchestrator: Any, event_data: Any) -> Any:
-            if not switch.on or self._telemetry.idle:
+            call = self._call(orchestrator) if switch.on else None
+            if call is None:
                 return await original(orchestrator, event_data)
-            call = Call()
             try:
                 if isinstance(event_data, MutableMapping):
                     event_data.pop(semconv.CARRIER_KEY, None)
