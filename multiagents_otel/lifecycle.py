@@ -136,17 +136,9 @@ def add_to_resource(provider: Any, resource: Resource) -> None:
         if update is not None:
             update(resource)
             return
-        # Before 1.43 the SDK had no way to: tracers, loggers and the metrics' configuration each hold it.
-        for holder in (
-            provider,
-            *getattr(provider, "_tracers", {}).values(),
-            *getattr(provider, "_loggers", {}).values(),
-        ):
-            for name in ("_resource", "resource"):
-                if isinstance(vars(holder).get(name), Resource):
-                    setattr(holder, name, vars(holder)[name].merge(resource))
-        config = getattr(provider, "_sdk_config", None)
-        if config is not None:
-            config.resource = config.resource.merge(resource)
+        # Before 1.43 the SDK had no way to: whatever a provider has handed out holds the one resource.
+        held: Any = resource_of(provider)
+        if held is not None:
+            held._attributes = held.merge(resource)._attributes
     except Exception:
         _logger.debug("the resource of a provider could not be changed", exc_info=True)
