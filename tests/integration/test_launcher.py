@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration import expected
 from tests.integration.conftest import Orders
+from tests.integration.test_auto_instrument import has_configuration_file
 from tests.support.processes import REPOSITORY, Process
 from tests.support.receiver import OtlpReceiver
 from tests.support.sagas import order_payload
@@ -130,6 +131,7 @@ def test_a_wrong_flag_is_one_error_and_the_default_holds(receiver: OtlpReceiver,
     assert "detailed True" in output.splitlines()
 
 
+@has_configuration_file
 def test_the_launcher_reads_the_configuration_file_without_a_word(
     receiver: OtlpReceiver, tmp_path: Path, app: str
 ) -> None:

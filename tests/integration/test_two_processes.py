@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from importlib.metadata import version
 from itertools import pairwise
 
 import pytest
@@ -102,6 +103,10 @@ def test_without_detailed_timing_a_step_joins_its_worker_directly(orders: Orders
     assert counted(orders.receiver) == expected.sums(completed=1, compensated=0)
 
 
+@pytest.mark.skipif(
+    version("opentelemetry-instrumentation-redis").startswith("0.59"),
+    reason="it can't be suppressed: not among the versions that the extra [redis] takes",
+)
 def test_T14_H3_the_redis_instrumentation_beside_ours_doubles_nothing_and_keeps_the_users_own_calls(
     orders: Orders,
 ) -> None:
