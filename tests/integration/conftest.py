@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -109,6 +109,11 @@ class Orders:
             process.send_line("stop")
         for process in processes:
             process.wait_ok()
+
+
+def arrived(receiver: OtlpReceiver, what: Callable[[OtlpReceiver], object]) -> None:
+    """Wait for it, long: the framework's listeners keep a core busy each, and there may be but two."""
+    receiver.wait_for(what, timeout=60)
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ async def _orchestrator() -> None:
         transaction = await run_order(orchestrator, order)
         print("started", transaction, flush=True)
         if waits:
-            status = await wait_ended(orchestrator, transaction)
+            status = await wait_ended(orchestrator, transaction, timeout=60)
             print("ended", transaction, status["state"], flush=True)
     await orchestrator.stop()
     await bus.stop()

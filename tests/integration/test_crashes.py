@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.integration import expected
-from tests.integration.conftest import Orders
+from tests.integration.conftest import Orders, arrived
 from tests.support.receiver import OtlpReceiver, ReceivedSpan
 from tests.support.sagas import WORKERS, order_payload
 from tests.support.trees import by_trace, orphans, roots, tree
@@ -23,18 +23,19 @@ def test_kill_9_of_the_orchestrator_another_one_finishes_the_workflow_in_one_who
     transaction = orders.begin(first, order_payload())
     worker.wait_line("working charge_payment")
     # All that has ended in the first process has left it: nothing is lost with it.
-    receiver.wait_for(
+    arrived(
+        receiver,
         lambda received: (
             named(received, "send command.charge_payment")
             and named(received, "process result.validate_order")
             and received.total("multiagents.workflows.started") == 1
-        )
+        ),
     )
     first.kill9()
     second = orders.orchestrator()
     killed_and_replaced = time.time_ns()
     worker.send_line("go")
-    receiver.wait_for(lambda received: roots(received.spans))
+    arrived(receiver, lambda received: roots(received.spans))
     orders.stop(second, worker)
 
     spans = receiver.spans
@@ -73,7 +74,7 @@ def test_kill_9_of_the_orchestrator_only_what_had_not_left_it_is_missing(orders:
     first.kill9()
     second = orders.orchestrator()
     worker.send_line("go")
-    receiver.wait_for(lambda received: roots(received.spans))
+    arrived(receiver, lambda received: roots(received.spans))
     orders.stop(second, worker)
 
     spans = receiver.spans
@@ -94,7 +95,7 @@ def test_kill_9_of_the_worker_mid_command_shows_the_workflow_as_stalled(orders: 
     transaction = orders.begin(orchestrator, order_payload())
     worker.wait_line("working charge_payment")
     worker.kill9()
-    receiver.wait_for(lambda received: roots(received.spans))
+    arrived(receiver, lambda received: roots(received.spans))
     orders.stop(orchestrator)
     mine = [span for span in receiver.spans if span.resource["service.name"] == "orchestrator"]
     assert [span for span in mine if span.name.startswith("process result")] != []
@@ -112,7 +113,7 @@ def test_a_command_that_nobody_takes_shows_the_workflow_as_stalled_at_once(order
     receiver = orders.receiver
     orchestrator = orders.orchestrator()
     transaction = orders.begin(orchestrator, order_payload())
-    receiver.wait_for(lambda received: roots(received.spans))
+    arrived(receiver, lambda received: roots(received.spans))
     orders.stop(orchestrator)
     assert tree(receiver.spans) == (
         "workflow.order_processing INTERNAL ERROR undelivered\n"
@@ -162,7 +163,7 @@ def test_two_replicas_of_a_worker_are_counted_and_told_and_give_no_second_root(o
     orchestrator = orders.orchestrator()
     orders.order(orchestrator, order_payload())
     executions = dict.fromkeys(WORKERS, 2)
-    receiver.wait_for(
+    arrived(receiver, 
         lambda received: {
             worker: received.total("multiagents.worker.executions", {"worker.name": worker, "status": "success"})
             for worker in WORKERS
@@ -187,8 +188,8 @@ def test_two_orchestrators_emit_no_second_root_with_other_ids_and_are_told(order
     worker = orders.worker()
     orchestrators = [orders.orchestrator(), orders.orchestrator(count=2)]
     orders.order(orchestrators[0], order_payload())
-    receiver.wait_for(
-        lambda received: len(roots(received.spans)) >= 1 and received.total("multiagents.events.stale") >= 2
+    arrived(
+        receiver, lambda received: len(roots(received.spans)) >= 1 and received.total("multiagents.events.stale") >= 2
     )
     orders.stop(*orchestrators, worker)
     spans = receiver.spans

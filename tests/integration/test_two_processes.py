@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from tests.integration import expected
-from tests.integration.conftest import Orders
+from tests.integration.conftest import Orders, arrived
 from tests.support.receiver import OtlpReceiver, ReceivedSpan
 from tests.support.sagas import order_payload
 from tests.support.trees import by_trace, orphans, roots, tree
@@ -26,7 +26,7 @@ def test_24_of_24_worker_spans_are_in_the_trace_of_their_workflow(orders: Orders
     payloads = [order_payload()] * 5 + [order_payload(fail_at="ship_order")] * 3
     ended = [orders.order(orchestrator, payload, number) for number, payload in enumerate(payloads, 1)]
     receiver = orders.receiver
-    receiver.wait_for(lambda received: finished(received, 8))
+    arrived(receiver, lambda received: finished(received, 8))
     orders.stop(orchestrator, worker)
 
     spans = receiver.spans
@@ -92,7 +92,7 @@ def check_events_and_times(trace: list[ReceivedSpan]) -> None:
 def test_without_detailed_timing_a_step_joins_its_worker_directly(orders: Orders) -> None:
     worker, orchestrator = orders.worker(detailed_timing=False), orders.orchestrator(detailed_timing=False)
     orders.order(orchestrator, order_payload())
-    orders.receiver.wait_for(lambda received: finished(received, 1))
+    arrived(orders.receiver, lambda received: finished(received, 1))
     orders.stop(orchestrator, worker)
     assert tree(orders.receiver.spans) == (
         "workflow.order_processing INTERNAL\n"
@@ -128,8 +128,8 @@ def test_T14_H3_the_redis_instrumentation_beside_ours_doubles_nothing_and_keeps_
     """
     orchestrator = orders.program(code, "orchestrator")
     orders.order(orchestrator, order_payload())
-    orders.receiver.wait_for(
-        lambda received: any(not s.parent_id and s.name.startswith("work") for s in received.spans)
+    arrived(
+        orders.receiver, lambda received: any(not s.parent_id and s.name.startswith("work") for s in received.spans)
     )
     orders.stop(orchestrator, worker)
     spans = orders.receiver.spans
