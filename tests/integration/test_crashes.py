@@ -163,7 +163,7 @@ def test_two_replicas_of_a_worker_are_counted_and_told_and_give_no_second_root(o
     orchestrator = orders.orchestrator()
     orders.order(orchestrator, order_payload())
     executions = dict.fromkeys(WORKERS, 2)
-    arrived(receiver, 
+    arrived(receiver,
         lambda received: {
             worker: received.total("multiagents.worker.executions", {"worker.name": worker, "status": "success"})
             for worker in WORKERS
