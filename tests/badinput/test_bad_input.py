@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import inspect
 import json
 import logging
@@ -178,12 +179,51 @@ async def test_bad_events_and_carriers_raise_nothing_and_break_no_other_trace(
         assert_healthy(record, caplog)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+# As without us: the framework makes the coroutine, and wait_for raises before it awaits it.
+@pytest.mark.filterwarnings("ignore:coroutine .*process' was never awaited:RuntimeWarning")
+@pytest.mark.parametrize("timeout", [badinput.HUGE, float("inf"), float("nan"), -1, 1e300, "7", True, None, [7]])
+async def test_a_command_with_an_impossible_timeout_is_a_span_like_any_other(
+    timeout: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    metadata = {"transaction_id": "t", "correlation_id": "t.s", "source": "test"}
+    command = {"id": "1", "type": "command", "metadata": metadata, "payload": {}, "worker_type": "validate_order"}
+    with recording() as record:
+        async with busy_system() as (bus, _system, _seen):
+            await bus.publish("command.validate_order", {**command, "timeout_seconds": timeout})
+            await settled()
+        assert_healthy(record, caplog)
+    sent = [span for span in record.spans if span.name == "send command.validate_order"]
+    processed = [span for span in record.spans if span.name == "process command.validate_order"]
+    assert len(sent) == 1
+    assert len(processed) == 3, "the worker manager's and the user's two"
+
+
+def _saved(name: str, value: Any, step: bool) -> Any:
+    def change(good: dict[str, Any]) -> dict[str, Any]:
+        kept = good[CARRIER]
+        return {CARRIER: {**kept, "step": {**kept["step"], name: value}} if step else {**kept, name: value}}
+
+    return change
+
+
+DIRECTED: Final = [
+    *(_saved("span_id", value, True) for value in ("0" * 16, "-1", "f" * 17, "zz", 7, None)),
+    *(_saved("start", value, step) for value in (-1, 0, badinput.HUGE, 1.5, "1", True, None) for step in (True, False)),
+    *(_saved("name", value, True) for value in (badinput.SURROGATE, "", 7, "x" * 300)),
+    *(_saved("workflow", value, False) for value in (badinput.SURROGATE, "", 7)),
+    *(_saved("tracestate", value, False) for value in badinput.STATES),
+    *(_saved("attributes", {"a": value}, False) for value in (badinput.HUGE, badinput.SURROGATE, [[1]], [1, "x"], {}, None)),
+    *(_saved("attributes", value, False) for value in ([["a", 1]], "ab", 7, {badinput.SURROGATE: 1})),
+    *(_saved("decision", value, False) for value in (3, -1, "x", [])),
+]
+
+
+@pytest.mark.parametrize("bad", [*SEEDS, *DIRECTED])
 async def test_a_bad_identity_in_the_store_breaks_no_workflow(
-    seed: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    bad: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The saga's metadata comes from a store that others write to as well."""
-    pick = random.Random(seed)
+    change = bad if callable(bad) else functools.partial(_bad_metadata, random.Random(bad))
     caplog.set_level(logging.DEBUG)
     store = MemoryStore()
     gate = asyncio.Event()
@@ -201,7 +241,7 @@ async def test_a_bad_identity_in_the_store_breaks_no_workflow(
             while "charge" not in store.rows[transaction].partition('"current_step"')[2][:20]:
                 await asyncio.sleep(0)
             row = json.loads(store.rows[transaction])
-            row["metadata"] = json.loads(json.dumps(_bad_metadata(pick, row["metadata"]), skipkeys=True, default=str))
+            row["metadata"] = json.loads(json.dumps(change(row["metadata"]), skipkeys=True, default=str))
             another_process()
             system.orchestrator.active_workflows.clear()
 
