@@ -151,7 +151,8 @@ class Sending(Operation):
             attributes[semconv.COMPENSATION_NAME] = event.subject
             if step := (event.step or "").removeprefix("comp."):
                 attributes[semconv.STEP_NAME] = step
-            compensate.open(semconv.compensate_span(event.subject), kind, attributes)
+            known = telemetry.ledger.event(event.name) is not semconv.OTHER
+            compensate.open(semconv.compensate_span(event.subject if known else semconv.OTHER), kind, attributes)
         self.context = compensate.context
         return trace.get_current_span(self.context).get_span_context()
 

@@ -102,7 +102,7 @@ class Workflows:
         if parent.is_valid and telemetry.options.workflow_parent == "link":
             links = (Link(parent),)
             parent_context = trace.set_span_in_context(trace.INVALID_SPAN, caller)
-        name = semconv.workflow_span(workflow_id)
+        name = semconv.workflow_span(self._ledger.workflow(workflow_id))
         attributes = {semconv.TRANSACTION_ID: saga.transaction_id, semconv.WORKFLOW_ID: workflow_id}
         tracer = telemetry.tracer
         span: Span | None = None
@@ -174,9 +174,8 @@ class Workflows:
                 else:
                     within = workflow.within(get_current())
                     attributes = {**self._ids(workflow), semconv.STEP_NAME: name, semconv.WORKER_NAME: worker or ""}
-                    span = tracer.start_span(
-                        semconv.step_span(name), within, self._step_kind, attributes, start_time=start_ns
-                    )
+                    span_name = semconv.step_span(self._ledger.step(name))
+                    span = tracer.start_span(span_name, within, self._step_kind, attributes, start_time=start_ns)
                     identity = Identity(span.get_span_context(), identity.decision)
             except Exception:
                 telemetry.guard.caught("step")
@@ -233,7 +232,7 @@ class Workflows:
             attributes[semconv.QUEUE_TIME] = step.queue_time
         span = step.span
         if span is None:
-            name = semconv.step_span(step.name)
+            name = semconv.step_span(self._ledger.step(step.name))
             within = workflow.within(get_current())
             span = start_pinned(
                 self._telemetry.tracer, step.identity, name, within, step.kind, attributes, (), step.start_ns
@@ -282,7 +281,7 @@ class Workflows:
             attributes[semconv.FAILED_STEP] = workflow.failed_step
         span = workflow.span
         if span is None:
-            name = semconv.workflow_span(workflow.workflow_id)
+            name = semconv.workflow_span(self._ledger.workflow(workflow.workflow_id))
             parent = NonRecordingSpan(workflow.parent) if workflow.parent else trace.INVALID_SPAN
             context = trace.set_span_in_context(parent, get_current())
             span = start_pinned(
