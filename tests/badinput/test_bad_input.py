@@ -14,7 +14,7 @@ import json
 import logging
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -198,7 +198,10 @@ async def test_a_command_with_an_impossible_timeout_is_a_span_like_any_other(
     assert len(processed) == 3, "the worker manager's and the user's two"
 
 
-def _saved(name: str, value: Any, step: bool) -> Any:
+Change = Callable[[dict[str, Any]], Any]
+
+
+def _saved(name: str, value: Any, step: bool) -> Change:
     def change(good: dict[str, Any]) -> dict[str, Any]:
         kept = good[CARRIER]
         return {CARRIER: {**kept, "step": {**kept["step"], name: value}} if step else {**kept, name: value}}
@@ -206,15 +209,22 @@ def _saved(name: str, value: Any, step: bool) -> Any:
     return change
 
 
-DIRECTED: Final = [
-    *(_saved("span_id", value, True) for value in ("0" * 16, "-1", "f" * 17, "zz", 7, None)),
-    *(_saved("start", value, step) for value in (-1, 0, badinput.HUGE, 1.5, "1", True, None) for step in (True, False)),
-    *(_saved("name", value, True) for value in (badinput.SURROGATE, "", 7, "x" * 300)),
-    *(_saved("workflow", value, False) for value in (badinput.SURROGATE, "", 7)),
+_BAD_ATTRIBUTES: Final[tuple[Any, ...]] = (badinput.HUGE, badinput.SURROGATE, [[1]], [1, "x"], {}, None)
+_NO_ATTRIBUTES: Final[tuple[Any, ...]] = ([["a", 1]], "ab", 7, {badinput.SURROGATE: 1})
+_BAD_STARTS: Final[tuple[Any, ...]] = (-1, 0, badinput.HUGE, 1.5, "1", True, None)
+_BAD_SPAN_IDS: Final[tuple[Any, ...]] = ("0" * 16, "-1", "f" * 17, "zz", 7, None)
+_BAD_NAMES: Final[tuple[Any, ...]] = (badinput.SURROGATE, "", 7, "x" * 300)
+_BAD_DECISIONS: Final[tuple[Any, ...]] = (3, -1, "x", [])
+
+DIRECTED: Final[list[Change]] = [
+    *(_saved("span_id", value, True) for value in _BAD_SPAN_IDS),
+    *(_saved("start", value, step) for value in _BAD_STARTS for step in (True, False)),
+    *(_saved("name", value, True) for value in _BAD_NAMES),
+    *(_saved("workflow", value, False) for value in _BAD_NAMES),
     *(_saved("tracestate", value, False) for value in badinput.STATES),
-    *(_saved("attributes", {"a": value}, False) for value in (badinput.HUGE, badinput.SURROGATE, [[1]], [1, "x"], {}, None)),
-    *(_saved("attributes", value, False) for value in ([["a", 1]], "ab", 7, {badinput.SURROGATE: 1})),
-    *(_saved("decision", value, False) for value in (3, -1, "x", [])),
+    *(_saved("attributes", {"a": value}, False) for value in _BAD_ATTRIBUTES),
+    *(_saved("attributes", value, False) for value in _NO_ATTRIBUTES),
+    *(_saved("decision", value, False) for value in _BAD_DECISIONS),
 ]
 
 

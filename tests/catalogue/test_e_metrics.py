@@ -1,6 +1,6 @@
 """Rows E2 to E7: labels that leak, names and units off the specification, broken sums, streams that survive.
 
-E1 is in test_d_memory.py.
+E1 is in test_e_cardinality.py.
 """
 
 from __future__ import annotations
