@@ -81,6 +81,9 @@ class _Worker(IWorker):
 
     async def on_stop(self) -> None: ...
 
+    def validate_input(self, _payload: dict[str, Any]) -> bool:
+        return True
+
     async def health_check(self) -> dict[str, Any]:
         return {}
 
