@@ -60,7 +60,7 @@ $(BIN)/python:
 
 $(VENV)/.setup: pyproject.toml $(REDIS) | $(BIN)/python
 	@echo "installing the package, and what tests and lint need"
-	@$(BIN)/python -m pip install --quiet --editable '.[redis]' --group test --group lint
+	@$(BIN)/python -m pip install --quiet --editable '.[redis]' --group test --group neighbours --group lint
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.demo: pyproject.toml $(REDIS) | $(BIN)/python
