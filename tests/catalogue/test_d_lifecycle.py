@@ -1,6 +1,7 @@
 """Rows D1 and D4 to D14: spans that never end, end twice, end wrong, or tell a failure wrong.
 
-D2 is in test_d_memory.py, D3 in test_d_gauges.py, D12 (the end of a process) in tests/integration/test_end_of_process.py.
+D2 and D3 are in test_d_memory.py and test_d_gauges.py, D12 (the end of a process) in
+tests/integration/test_end_of_process.py.
 
 * D6: the framework turns every exception of a worker into a failed step, so there is no control flow to leave out;
   a failed validation is told apart by its ``error.type``.
