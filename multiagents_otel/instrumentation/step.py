@@ -107,16 +107,18 @@ class StepInstrumentation:
     def _start_step(self, orchestrator: Any, saga: Any, step: Any) -> Stage | None:
         self._begun(orchestrator, saga)
         call = CALL.get()
-        if call is None or call.ended:
+        if call is not None and call.ended:
             return None
-        workflow = self._workflows.find(saga, adopt=True)
+        workflow = self._workflows.find(saga, adopt=call is not None)
         if workflow is None:
-            if self._workflows.has_ended(saga.transaction_id):
+            # Without a call into it that was seen, the orchestrator is one of those that can't be seen.
+            if call is None or self._workflows.has_ended(saga.transaction_id):
                 return None
             # It was started before it could be seen: by an uninstrumented process, or before instrument().
             # Whoever called is not known: the result that is being handled, younger than the workflow, is not it.
             workflow = self._workflows.begin(saga, definition_of(orchestrator), NO_CONTEXT, created_ns(saga), None)
-        call.workflow = workflow
+        if call is not None:
+            call.workflow = workflow
         return Stage(workflow, self._workflows.start_step(workflow, str(step.name), text(step.worker_type)))
 
     def _step_started(self, stage: Stage) -> None:

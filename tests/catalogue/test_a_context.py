@@ -140,7 +140,8 @@ async def test_A1_async_generators_inside_handlers_keep_their_own_context() -> N
         await bus.stop()
 
 
-@pytest.mark.filterwarnings("ignore:.*coroutine object Queue.get")  # asyncio's own, on a loop that is closed
+# asyncio's own and the memory bus's, on a loop that is closed.
+@pytest.mark.filterwarnings("ignore:.*coroutine object (Queue.get|MemoryBus)")
 def test_A1_an_event_loop_that_dies_with_everything_under_way_ends_silently_and_once() -> None:
     reached = threading.Event()
     kept: list[Any] = []
