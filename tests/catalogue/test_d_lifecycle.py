@@ -1,6 +1,6 @@
 """Rows D1 and D4 to D14: spans that never end, end twice, end wrong, or tell a failure wrong.
 
-D2 and D3 are in test_d_memory.py and test_d_gauges.py, D12 (the end of a process) in
+D2 and D3 are in test_d_memory.py and test_d_gauges.py, D1 after a crash in tests/integration/test_crashes.py, D12 in
 tests/integration/test_end_of_process.py.
 
 * D6: the framework turns every exception of a worker into a failed step, so there is no control flow to leave out;
@@ -24,7 +24,7 @@ from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
 from multiagents_otel.telemetry.execution import WorkerProxy
 from multiagents_otel.telemetry.failure import Failure
 from multiagents_otel.telemetry.operation import Operation
-from tests.contract.observed import Observed
+from tests.contract.observed import Observed, series
 from tests.support.buses import MemoryBus
 from tests.support.redis_server import RedisServer
 from tests.support.sagas import order_payload, order_system, order_workers, redis_parts
@@ -88,6 +88,38 @@ async def test_D4_a_worker_that_is_cancelled_at_shutdown_did_not_fail(observed: 
         await asyncio.gather(*system.manager._handler_tasks, return_exceptions=True)
     worker = observed.one("worker.validate_order")
     assert (worker.status, worker.attributes[semconv.WORKER_OUTCOME], worker.events) == ("UNSET", "cancelled", ())
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (order_payload(), ("UNSET", "success", None, 0)),
+        (order_payload(fail_at="charge_payment"), ("ERROR", "error", "ValueError", 1)),
+        (order_payload(hang_at="charge_payment"), ("ERROR", "timeout", "timeout", 0)),
+    ],
+    ids=["success", "exception", "timeout"],
+)
+async def test_D4_each_end_of_a_worker_has_its_status(
+    observed: Observed, payload: dict[str, Any], expected: tuple[str, str, str | None, int]
+) -> None:
+    observed.instrument()
+    async with order_system(timeout=1) as system:
+        await system.wait_ended(await system.run(payload))
+        await system.bus.drain()
+    worker = observed.one("worker.charge_payment")
+    told = (worker.attributes[semconv.WORKER_OUTCOME], worker.attributes.get("error.type"), len(worker.events))
+    assert (worker.status, *told) == expected
+
+
+async def test_D4_a_coroutine_that_is_closed_half_way_did_not_fail(observed: Observed) -> None:
+    observed.instrument()
+    bus = SlowBus()
+    instrument_event_bus(bus)
+    publishing: Any = bus.publish("user.event", {"id": "1"})
+    publishing.send(None)
+    publishing.close()
+    span = observed.one("send user.event")
+    assert (span.status, span.attributes.get("error.type"), span.events) == ("UNSET", None, ())
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
@@ -185,6 +217,27 @@ async def test_D9_results_that_come_early_twice_or_late_end_nothing_twice(observ
     assert sum(observed.sums(semconv.EVENTS_STALE.name).values()) == 3
 
 
+async def test_D9_a_result_that_comes_after_the_timeout_ends_nothing_again(observed: Observed) -> None:
+    observed.instrument()
+    async with order_system(timeout=1) as system:
+        await system.wait_ended(await system.run(order_payload(hang_at="charge_payment")))
+        await system.bus.drain()
+        before = observed.tree
+        timed_out = next(message.event for message in system.bus.wire if message.event_type == "result.charge_payment")
+        late = {key: value for key, value in timed_out.items() if key != semconv.CARRIER_KEY}
+        observed.exported.clear()
+        await system.bus.publish("result.charge_payment", late | {"success": True, "error_message": None})
+        await system.bus.drain()
+    assert before.count("workflow.order_processing INTERNAL ERROR timeout") == 1
+    assert before.count("step.charge INTERNAL ERROR timeout") == 1
+    assert not [span.name for span in observed.spans if span.name.startswith(("workflow.", "step."))]
+    # The framework goes on from the late success, in a workflow that has ended: the next result is as stale.
+    assert observed.sums(semconv.EVENTS_STALE.name) == {
+        series(worker__name="charge_payment"): 1,
+        series(worker__name="ship_order"): 1,
+    }
+
+
 async def test_D10_the_process_span_of_a_command_lasts_until_its_worker_is_done(observed: Observed) -> None:
     observed.instrument()
     async with order_system() as system:
@@ -216,7 +269,10 @@ async def test_D13_a_listener_that_polls_and_gets_nothing_leaves_no_trace(observ
         await bus.stop()
     assert polls >= 1_000
     assert observed.spans == []
-    assert observed.sums(semconv.EVENTS.name) == {}
+    counters = [row.name for row in semconv.INSTRUMENTS if row.kind == semconv.COUNTER]
+    histograms = [row.name for row in semconv.INSTRUMENTS if row.kind == semconv.HISTOGRAM]
+    assert {name: observed.sums(name) for name in counters if observed.sums(name)} == {}
+    assert {name: observed.counts(name) for name in histograms if observed.counts(name)} == {}
 
 
 async def test_D14_an_operation_that_is_ended_again_stays_as_it_was(observed: Observed) -> None:
