@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,13 +15,15 @@ from typing import Any
 import pytest
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import Histogram, Sum
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from prometheus_client import REGISTRY, generate_latest
 
 from multiagents_otel import MultiAgentsInstrumentor, instrument_event_bus, semconv
-from tests.contract.observed import Observed, series
+from tests.contract.observed import QUEUE_TIME, Observed, series
 from tests.support.buses import MemoryBus
-from tests.support.sagas import order_payload, order_system
+from tests.support.sagas import order_payload, order_system, order_workers
+from tests.support.trees import received
 
 
 @pytest.fixture
@@ -90,6 +93,25 @@ async def test_E3_what_is_exported_is_the_table_and_prometheus_sees_the_guide_s_
     } <= expected
 
 
+async def test_E3_every_name_unit_kind_and_bucket_is_the_table_s(observed: Observed) -> None:
+    observed.instrument(track_payload_size=True)
+    await _two_orders()
+    metrics = observed.metrics()
+    rows = {row.name: row for row in semconv.INSTRUMENTS}
+    wrong = []
+    for name, metric in metrics.items():
+        row, data = rows[name], metric.data
+        kind = semconv.HISTOGRAM if isinstance(data, Histogram) else semconv.GAUGE
+        if isinstance(data, Sum):
+            kind = semconv.COUNTER if data.is_monotonic else semconv.UP_DOWN_COUNTER
+        bounds = {tuple(getattr(point, "explicit_bounds", ())) for point in data.data_points}
+        keys = {key for point in data.data_points for key in point.attributes}
+        if (kind, metric.unit, bounds) != (row.kind, row.unit, {row.boundaries}) or not keys <= set(row.attributes):
+            wrong.append((name, kind, metric.unit, bounds, keys))
+    assert wrong == []
+    assert {semconv.EVENT_DURATION.name, semconv.WORKER_ACTIVE.name, semconv.ACTIVE_WORKFLOWS.name} <= metrics.keys()
+
+
 async def test_E4_instrumenting_again_goes_on_with_the_same_streams(
     observed: Observed, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -138,6 +160,36 @@ async def test_E5_a_wall_clock_that_is_set_back_leaves_times_true(
     assert (point.count, point.min >= 0, point.max < 3600) == (2, True, True)
 
 
+async def test_E5_a_wall_clock_that_is_set_back_in_a_workflow_leaves_every_time_true(
+    observed: Observed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, back = time.time_ns, 0
+
+    def set_back(_worker: str, _payload: dict[str, Any]) -> None:
+        nonlocal back
+        back += 3_600_000_000_000
+
+    # Modules of ours hold the function itself.
+    for name, module in list(sys.modules.items()):
+        if name == "time" or (name.startswith("multiagents_otel") and hasattr(module, "time_ns")):
+            monkeypatch.setattr(module, "time_ns", lambda: real() - back)
+    observed.instrument()
+    async with order_system(workers=order_workers(probe=set_back)) as system:
+        await system.wait_ended(await system.run())
+        await system.bus.drain()
+    assert back == 3 * 3_600_000_000_000
+    spans = [received(span) for span in observed.spans]
+    assert [span.name for span in spans if not 0 <= span.end_ns - span.start_ns < 60_000_000_000] == []
+    queued = [span.attributes[QUEUE_TIME] for span in spans if QUEUE_TIME in span.attributes]
+    histograms = [row.name for row in semconv.INSTRUMENTS if row.kind == semconv.HISTOGRAM and row.unit == "s"]
+    metrics = observed.metrics()
+    points = [point for name in histograms if name in metrics for point in metrics[name].data.data_points]
+    assert len(queued) == 3
+    assert [point for point in points if not 0 <= point.min <= point.max < 60] == []
+    assert all(isinstance(seconds, float) and 0 <= seconds < 60 for seconds in queued)
+    assert {semconv.EVENT_QUEUE_TIME.name, semconv.WORKFLOW_DURATION.name} <= metrics.keys()
+
+
 @pytest.mark.parametrize("ahead_ns", [3_600_000_000_000, -3_600_000_000_000])
 async def test_E5_the_clock_of_another_process_may_be_wrong(observed: Observed, ahead_ns: int) -> None:
     observed.instrument()
@@ -181,5 +233,9 @@ async def test_E7_after_uninstrument_nothing_is_observed(observed: Observed) -> 
     await _two_orders()
     assert semconv.EVENTS.name in observed.metrics()
     MultiAgentsInstrumentor().uninstrument()
+    histograms = [row.name for row in semconv.INSTRUMENTS if row.kind == semconv.HISTOGRAM]
+    recorded = {name: observed.counts(name) for name in histograms}
+    await _two_orders()
+    assert {name: observed.counts(name) for name in histograms} == recorded
     observable = {row.name for row in semconv.INSTRUMENTS if row.kind != semconv.HISTOGRAM}
     assert not observable & {name for name, metric in observed.metrics().items() if metric.data.data_points}
