@@ -29,6 +29,8 @@ from tests.support.buses import MemoryBus
 from tests.support.redis_server import RedisServer
 from tests.support.sagas import order_payload, order_system, order_workers, redis_parts
 
+_CHARGE = ("worker.name", "charge_payment")
+
 
 class Open(SpanProcessor):
     """Counts the spans that have started and not ended."""
@@ -109,6 +111,9 @@ async def test_D4_each_end_of_a_worker_has_its_status(
     worker = observed.one("worker.charge_payment")
     told = (worker.attributes[semconv.WORKER_OUTCOME], worker.attributes.get("error.type"), len(worker.events))
     assert (worker.status, *told) == expected
+    status = "success" if expected[0] == "UNSET" else "error"  # a timeout is an error
+    counted = {key: n for key, n in observed.sums(semconv.WORKER_EXECUTIONS.name).items() if _CHARGE in key}
+    assert counted == {series(worker__name="charge_payment", status=status): 1}
 
 
 async def test_D4_a_coroutine_that_is_closed_half_way_did_not_fail(observed: Observed) -> None:
