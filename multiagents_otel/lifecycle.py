@@ -44,6 +44,10 @@ class Lifecycle:
     def install(self) -> None:
         """Register at exit, for SIGTERM where nobody else handles it, and for forks."""
         atexit.register(self._at_exit)
+        self._tell_multiprocessing()
+        process = sys.modules.get("multiprocessing.process")
+        if process is not None and process.parent_process() is not None:
+            self._in_multiprocessing_child()
         try:
             if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
                 signal.signal(signal.SIGTERM, self._on_sigterm)
@@ -82,7 +86,11 @@ class Lifecycle:
         for provider in self._owned:
             forget_measurements(provider)
             add_to_resource(provider, resource)
-        # A child of multiprocessing's ends by os._exit(), after the finalizers that multiprocessing knows of.
+        self._tell_multiprocessing()
+
+    def _tell_multiprocessing(self) -> None:
+        # A child of multiprocessing's ends by os._exit(), after the finalizers that multiprocessing knows of; when it
+        # starts, which may be after its main module was imported, those that it knew of are forgotten.
         multiprocessing_util = sys.modules.get("multiprocessing.util")
         if multiprocessing_util is not None and not self._told_multiprocessing:
             self._told_multiprocessing = True
