@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from pathlib import Path
 
@@ -147,6 +148,47 @@ print(len(memory.get_finished_spans()))
 """
     assert ran(PROVIDERS + code, receiver.environment("http/protobuf")) == "1\n"
     assert receiver.requests == []
+
+
+def test_explicit_providers_get_all_that_a_workflow_records_and_the_global_ones_stay_unset(
+    receiver: OtlpReceiver,
+) -> None:
+    code = """
+import asyncio, json
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry._logs import get_logger_provider
+auto_instrument(tracer_provider=traces, meter_provider=meters, logger_provider=LoggerProvider(resource))
+assert [type(each).__name__ for each in (
+    trace.get_tracer_provider(), metrics.get_meter_provider(), get_logger_provider()
+)] == ["ProxyTracerProvider", "_ProxyMeterProvider", "ProxyLoggerProvider"]
+import structlog
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+from tests.support.sagas import order_system
+async def main():
+    async with order_system() as system:
+        await system.wait_ended(await system.run())
+asyncio.run(main())
+spans = [span.name for span in memory.get_finished_spans() if span.parent is None]
+ended = [
+    (dict(point.attributes), point.value)
+    for each in reader.get_metrics_data().resource_metrics for scope in each.scope_metrics for metric in scope.metrics
+    if metric.name == "multiagents.workflows" for point in metric.data.data_points if point.value
+]
+print(json.dumps({"roots": spans, "ended": ended}))
+"""
+    output = ran(PROVIDERS + code, receiver.environment("http/protobuf"))
+    assert json.loads(output.splitlines()[-1]) == {
+        "roots": ["workflow.order_processing"],
+        "ended": [[{"workflow.id": "order_processing", "status": "completed"}, 1]],
+    }
+    assert ours(output) == []
+    assert receiver.requests == []
+
+
+def test_each_process_has_an_instance_id_of_its_own(receiver: OtlpReceiver) -> None:
+    for _ in range(2):
+        ran("auto_instrument(); use()", receiver.environment("http/protobuf"))
+    assert len({span.resource["service.instance.id"] for span in receiver.spans}) == len(receiver.spans) == 2
 
 
 def test_the_users_provider_without_an_instance_id_is_warned_of_once() -> None:
