@@ -62,6 +62,7 @@ def test_D12_all_batches_of_a_full_queue_leave_however_the_process_ends(
 @pytest.mark.parametrize("how", ["fork", "multiprocessing"])
 def test_D12_F1_SIGTERM_of_a_forked_child_is_its_own_end_alone(receiver: OtlpReceiver, how: str) -> None:
     code = """
+work("parent")
 def child():
     work("child")
     print("ready", flush=True)
@@ -81,7 +82,6 @@ else:
     process.join()
     status = process.exitcode
 assert status == -signal.SIGTERM, status
-work("parent")
 """
     with Process.python(HEAD + code.replace("METHOD", repr(how)), env=environment(receiver)) as process:
         process.wait_line("ready")
@@ -98,6 +98,7 @@ work("parent")
 
 def test_F1_a_childs_child_is_a_process_of_its_own_too(receiver: OtlpReceiver) -> None:
     code = """
+work("parent")
 def forked(function):
     pid = os.fork()
     if not pid:
@@ -114,7 +115,6 @@ def child():
     assert process.exitcode == 0
     work("child")
 forked(child)
-work("parent")
 """
     with Process.python(HEAD + code, env=environment(receiver)) as process:
         process.wait_ok()
