@@ -13,6 +13,7 @@ from tests.integration.conftest import Orders
 from tests.integration.test_auto_instrument import has_configuration_file
 from tests.support.processes import REPOSITORY, Process
 from tests.support.receiver import OtlpReceiver
+from tests.support.redis_server import RedisServer
 from tests.support.sagas import order_payload
 from tests.support.trees import roots, tree
 
@@ -207,3 +208,38 @@ def test_an_order_saga_without_any_code_of_ours_is_one_trace(orders: Orders, lau
     orders.stop(orchestrator, worker)
     assert tree([span for span in orders.receiver.spans if span.scope_name == "multiagents_otel"]) == expected.COMPLETED
     assert orders.receiver.total("multiagents.workflows", {"status": "completed"}) == 1
+
+
+NO_CODE = str(REPOSITORY / "examples" / "no_code" / "app.py")
+DETAILED = """\
+workflow.word_count INTERNAL
+  step.count INTERNAL
+    send command.find_words PRODUCER
+      process command.find_words CONSUMER
+        worker.find_words INTERNAL
+        send result.find_words PRODUCER
+          process result.find_words CONSUMER"""
+BRIEF = """\
+workflow.word_count INTERNAL
+  step.count PRODUCER
+    worker.find_words CONSUMER"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "variables", "shown"),
+    [
+        ([], {"OTEL_PYTHON_DISTRO": "distro"}, DETAILED),
+        ([], {"OTEL_PYTHON_DISTRO": "distro", "OTEL_PYTHON_CONFIGURATOR": "configurator"}, DETAILED),
+        (["--multiagents_detailed_timing", "false"], {}, BRIEF),
+    ],
+    ids=["the other distro", "the other configurator too", "a flag"],
+)
+def test_a_program_without_any_code_of_ours_whichever_distro_launches_it_is_one_trace(
+    redis: RedisServer, receiver: OtlpReceiver, flags: list[str], variables: dict[str, str], shown: str
+) -> None:
+    environment = {**receiver.environment("http/protobuf"), "REDIS_URL": redis.url, **variables}
+    with Process([*INSTRUMENT, *flags, sys.executable, NO_CODE], env=environment) as process:
+        assert process.wait_ok(60).splitlines()[-1] == "7 words"
+    ours = [span for span in receiver.spans if span.scope_name == "multiagents_otel"]
+    assert tree(ours) == shown
+    assert receiver.total("multiagents.workflows", {"status": "completed"}) == 1
