@@ -185,6 +185,7 @@ os._exit(0)
         process.send_line("go")
         process.wait_line("ended")
         assert time.monotonic() - began < SDKS_OWN_S
-        assert process.output.count("telemetry was still queued when the process ended") == 1
+        if backend == "hangs":  # the oldest SDK's exporters give up at once where nobody listens
+            assert process.output.count("telemetry was still queued when the process ended") == 1
         process.send_line("end")
         process.wait_ok()
