@@ -158,23 +158,39 @@ class EventBusInstrumentation:
         cluster = any(cls.__name__ == "RedisCluster" for cls in type(client).__mro__)
         guard = self._telemetry.guard
 
-        @functools.wraps(original)
-        async def publish(*args: Any, **kwargs: Any) -> Any:
-            sending = SENDING.get()
-            if sending is None or getattr(sending.bus, "redis_client", None) is None:
-                return await original(*args, **kwargs)
-            token = _suppress_redis()
-            try:
-                receivers = await original(*args, **kwargs)
-            finally:
-                if token is not None:
-                    context_api.detach(token)
+        def reached(sending: Sending, receivers: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             try:
                 message = args[1] if len(args) > 1 else kwargs.get("message")
                 sending.reached(receivers, message, cluster=cluster)
             except Exception:
                 guard.caught("publish")
+
+        async def answered(sending: Sending, answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            token = _suppress_redis()
+            try:
+                receivers = await answer
+            finally:
+                if token is not None:
+                    context_api.detach(token)
+            reached(sending, receivers, args, kwargs)
             return receivers
+
+        @functools.wraps(original)
+        def publish(*args: Any, **kwargs: Any) -> Any:
+            sending = SENDING.get()
+            if sending is None or getattr(sending.bus, "redis_client", None) is None:
+                return original(*args, **kwargs)
+            # A user's own bus may have a client that is not async: it has published when the call returns.
+            token = _suppress_redis()
+            try:
+                answer = original(*args, **kwargs)
+            finally:
+                if token is not None:
+                    context_api.detach(token)
+            if asyncio.iscoroutine(answer):
+                return answered(sending, answer, args, kwargs)
+            reached(sending, answer, args, kwargs)
+            return answer
 
         setattr(publish, _WATCHES, self)  # found again under a wrapper that was made with functools.wraps
         client.publish = publish
