@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import sys
 import weakref
 from collections.abc import Callable, Mapping
@@ -91,6 +92,8 @@ class EventBusInstrumentation:
     # --- publish -------------------------------------------------------------------------------
 
     def _publish(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        if not inspect.iscoroutinefunction(original):
+            return self._publish_plain(original)
         switch, telemetry = self._patches.switch, self._telemetry
 
         @functools.wraps(original)
@@ -103,10 +106,7 @@ class EventBusInstrumentation:
                     telemetry.guard.caught("publish")
             if sending is None:
                 return await original(bus, *args, **kwargs)
-            if len(args) >= 2:
-                args = (args[0], sending.data, *args[2:])
-            else:
-                kwargs = {**kwargs, "event_data": sending.data}
+            args, kwargs = _with_data(sending.data, args, kwargs)
             try:
                 result = await original(bus, *args, **kwargs)
             except BaseException as exception:
@@ -116,6 +116,52 @@ class EventBusInstrumentation:
             return result
 
         return publish
+
+    def _publish_plain(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """A ``publish`` that is no coroutine function works when it is called, whether anybody awaits it or not."""
+        switch, telemetry = self._patches.switch, self._telemetry
+
+        @functools.wraps(original)
+        def publish(bus: Any, *args: Any, **kwargs: Any) -> Any:
+            sending = None
+            if switch.on:
+                try:
+                    sending = self._begin(bus, args, kwargs)
+                except Exception:
+                    telemetry.guard.caught("publish")
+            if sending is None:
+                return original(bus, *args, **kwargs)
+            args, kwargs = _with_data(sending.data, args, kwargs)
+            try:
+                result = original(bus, *args, **kwargs)
+            except BaseException as exception:
+                self._end_sending(sending, exception)
+                raise
+            if asyncio.iscoroutine(result):
+                sending.detach()
+                return self._awaited(sending, result)
+            if asyncio.isfuture(result):
+                sending.detach()
+                result.add_done_callback(functools.partial(self._done, sending))
+            else:
+                self._end_sending(sending, None)
+            return result
+
+        return publish
+
+    async def _awaited(self, sending: Sending, coroutine: Any) -> Any:
+        sending.attach()
+        try:
+            result = await coroutine
+        except BaseException as exception:
+            self._end_sending(sending, exception)
+            raise
+        self._end_sending(sending, None)
+        return result
+
+    def _done(self, sending: Sending, future: asyncio.Future[Any]) -> None:
+        cancelled = future.cancelled()
+        self._end_sending(sending, asyncio.CancelledError() if cancelled else future.exception())
 
     def _begin(self, bus: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sending | None:
         event_type = args[0] if args else kwargs.get("event_type")
@@ -214,32 +260,33 @@ class EventBusInstrumentation:
     # --- subscribe, unsubscribe ----------------------------------------------------------------
 
     def _subscribe(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        switch = self._patches.switch
-
-        @functools.wraps(original)
-        async def subscribe(bus: Any, *args: Any, **kwargs: Any) -> Any:
-            if switch.on:
-                try:
-                    args, kwargs = self._with_handler(bus, args, kwargs, self.handlers.to_subscribe)
-                except Exception:
-                    self._telemetry.guard.caught("subscribe")
-            return await original(bus, *args, **kwargs)
-
-        return subscribe
+        return self._with_changed(original, self.handlers.to_subscribe, "subscribe")
 
     def _unsubscribe(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        switch = self._patches.switch
+        return self._with_changed(original, self.handlers.to_unsubscribe, "unsubscribe")
 
-        @functools.wraps(original)
-        async def unsubscribe(bus: Any, *args: Any, **kwargs: Any) -> Any:
+    def _with_changed(
+        self, original: Callable[..., Any], change: Callable[[Any, str, Any], Any], component: str
+    ) -> Callable[..., Any]:
+        """The call with another handler, a coroutine function if it was one before."""
+        switch, guard = self._patches.switch, self._telemetry.guard
+
+        def plain(bus: Any, *args: Any, **kwargs: Any) -> Any:
             if switch.on:
                 try:
-                    args, kwargs = self._with_handler(bus, args, kwargs, self.handlers.to_unsubscribe)
+                    args, kwargs = self._with_handler(bus, args, kwargs, change)
                 except Exception:
-                    self._telemetry.guard.caught("unsubscribe")
-            return await original(bus, *args, **kwargs)
+                    guard.caught(component)
+            return original(bus, *args, **kwargs)
 
-        return unsubscribe
+        if not inspect.iscoroutinefunction(original):
+            return functools.wraps(original)(plain)
+
+        @functools.wraps(original)
+        async def wrapper(bus: Any, *args: Any, **kwargs: Any) -> Any:
+            return await plain(bus, *args, **kwargs)
+
+        return wrapper
 
     def _with_handler(
         self, bus: Any, args: tuple[Any, ...], kwargs: dict[str, Any], change: Callable[[Any, str, Any], Any]
@@ -278,6 +325,13 @@ class EventBusInstrumentation:
             and isinstance(task := getattr(bus, "_listener_task", None), asyncio.Task)
         ]
         return {(): int(not any(task.done() for task in tasks))} if tasks else {}
+
+
+def _with_data(data: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of ``publish`` with another event."""
+    if len(args) >= 2:
+        return (args[0], data, *args[2:]), kwargs
+    return args, {**kwargs, "event_data": data}
 
 
 def _suppress_redis() -> Any:

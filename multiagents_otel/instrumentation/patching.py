@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterable
+from types import FunctionType
 from typing import Any, NamedTuple
 
 _logger = logging.getLogger("multiagents_otel")
@@ -47,6 +50,30 @@ class _Applied(NamedTuple):
     replacement: Any
 
 
+def _unbound(owner: Any, original: Any) -> Callable[..., Any]:
+    """An original as it is called with its ``self``, whatever kind of descriptor stands in the class.
+
+    A static method, a ``partialmethod`` or a wrapt wrapper must be bound as the class itself would do it.
+    """
+    bind = getattr(type(original), "__get__", None)
+    if type(original) is FunctionType or bind is None or not isinstance(owner, type):
+        unbound: Callable[..., Any] = original
+        return unbound
+    if inspect.iscoroutinefunction(original):
+
+        @functools.wraps(original)
+        async def bound_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return await bind(original, self, type(self))(*args, **kwargs)
+
+        return bound_async
+
+    @functools.wraps(original)
+    def bound(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return bind(original, self, type(self))(*args, **kwargs)
+
+    return bound
+
+
 class PatchSet:
     """Applied patches. Nothing is kept but the originals, and undoing puts them back in reverse."""
 
@@ -87,7 +114,7 @@ class PatchSet:
         if self.has_replaced(owner, name):
             return
         original = vars(owner).get(name, _MISSING)
-        replacement = build(getattr(owner, name) if original is _MISSING else original)
+        replacement = build(getattr(owner, name) if original is _MISSING else _unbound(owner, original))
         setattr(owner, name, replacement)
         self._applied.append(_Applied(owner, name, original, replacement))
 

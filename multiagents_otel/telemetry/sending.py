@@ -135,8 +135,13 @@ class Sending(Operation):
             self.data: Any = {**data, semconv.CARRIER_KEY: carrier}
         else:
             self.data = _with_carrier(data, carrier)
+        self._sending_token: Token[Sending | None] | None = None
         self.attach()
-        self._sending_token: Token[Sending | None] | None = SENDING.set(self)
+
+    def attach(self) -> None:
+        """Make this the publication that is under way."""
+        super().attach()
+        self._sending_token = SENDING.set(self)
 
     def _start_compensate(self, workflow: Workflow, spans: bool) -> SpanContext:
         telemetry, event = self._telemetry, self._event
