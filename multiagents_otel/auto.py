@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 from multiagents_otel import pipeline, semconv
@@ -13,6 +14,7 @@ from multiagents_otel.lifecycle import Lifecycle, resource_of
 _logger = logging.getLogger("multiagents_otel")
 
 _lifecycle: Lifecycle | None = None
+_lock = threading.RLock()
 
 
 def auto_instrument(
@@ -42,6 +44,13 @@ def auto_instrument(
         TypeError: a hook that is no plain function.
     """
     chosen = Options(options)
+    with _lock:
+        _activate(chosen, options, tracer_provider, meter_provider, logger_provider)
+
+
+def _activate(
+    chosen: Options, options: dict[str, Any], tracer_provider: Any, meter_provider: Any, logger_provider: Any
+) -> None:
     instrumentor = MultiAgentsInstrumentor()
     active = instrumentor.is_instrumented_by_opentelemetry
     if active and options:

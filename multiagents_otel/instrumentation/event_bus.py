@@ -185,6 +185,7 @@ class EventBusInstrumentation:
                 sending.forget()
                 return
             sending.detach()
+            sending.give_back()
             if exception is None:
                 sending.succeeded()
             else:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import inspect
 import weakref
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 import wrapt
@@ -39,7 +40,10 @@ class Subscription:
     __slots__ = ("bus", "event_type", "instrumentation", "is_async", "siblings", "starts_worker")
 
     def __init__(self, handler: Any, instrumentation: Handlers, bus: Any, event_type: str) -> None:
-        self.bus = weakref.ref(bus)
+        try:
+            self.bus: Callable[[], Any] = weakref.ref(bus)
+        except TypeError:  # no weak references to it
+            self.bus = lambda: bus
         self.event_type = event_type
         self.instrumentation: Handlers | None = instrumentation
         self.siblings: list[weakref.ref[Handler]] = []
@@ -79,11 +83,26 @@ class Handler(wrapt.FunctionWrapper):  # type: ignore[type-arg,unused-ignore]
         super().__init__(handler, subscription.call)
         self._self_subscription = subscription
 
+    # A copy, and what comes out of a pickle, is the user's own: as it would be without us.
+
+    def __copy__(self) -> Any:
+        return copy.copy(self.__wrapped__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self.__wrapped__, memo)
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        return _itself, (self.__wrapped__,)
+
     @property
     def subscription(self) -> Subscription:
         """Where it is subscribed."""
         subscription: Subscription = self._self_subscription
         return subscription
+
+
+def _itself(handler: Any) -> Any:
+    return handler
 
 
 def _is_async(handler: Any) -> bool:

@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Collection
 from typing import Any, ClassVar, Final
@@ -106,7 +107,18 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     _active: _Instrumentation | None = None
     _hooked: ClassVar[set[str]] = set()
     _given_buses: ClassVar[Buses] = Buses()
+    _lock: ClassVar[Any] = threading.RLock()
     _left: ClassVar[list[weakref.ref[Handler]]] = []
+
+    def instrument(self, **kwargs: Any) -> Any:
+        """Turn it on; a second call does nothing, from whatever thread."""
+        with self._lock:
+            return super().instrument(**kwargs)
+
+    def uninstrument(self, **kwargs: Any) -> Any:
+        """Turn it off and give everything back."""
+        with self._lock:
+            return super().uninstrument(**kwargs)
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """The framework's versions that are known to work; later ones are tried."""

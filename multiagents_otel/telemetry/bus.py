@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -77,7 +77,7 @@ class Buses:
 
     def __init__(self) -> None:
         # By identity: a bus of the user's own may define equality, or not be hashable.
-        self._infos: dict[int, tuple[weakref.ref[object], BusInfo]] = {}
+        self._infos: dict[int, tuple[Callable[[], object], BusInfo]] = {}
 
     def __getitem__(self, bus: object) -> BusInfo:
         known = self._infos.get(id(bus))
@@ -94,8 +94,9 @@ class Buses:
             info.subscribed = known[1].subscribed
         try:
             self._infos[key] = (weakref.ref(bus, lambda ref: self._forget(key, ref)), info)
-        except TypeError:  # no weak references to it: looked at anew each time
-            pass
+        except TypeError:  # no weak references to it: kept, for a process has few buses
+            if len(self._infos) < _CACHED:
+                self._infos[key] = (lambda: bus, info)
         return info
 
     def _forget(self, key: int, ref: weakref.ref[object]) -> None:

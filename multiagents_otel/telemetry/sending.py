@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _UNDELIVERED: Final = Failure(semconv.UNDELIVERED, "published, and no subscriber received it")
 _DEFAULT_TIMEOUT: Final = 300.0
+_MISSING: Final = object()
 _MARK: Final = f'"{semconv.CARRIER_KEY}":'.encode()
 
 
@@ -69,6 +70,8 @@ class Sending(Operation):
     size: int | None = None
     _compensate: Operation | None = None
     _flight: str | None = None
+    _given: dict[str, Any] | None = None
+    _before: dict[str, Any] | None = None
     _late_attributes: dict[str, Any] | None = None
 
     def __init__(
@@ -133,6 +136,7 @@ class Sending(Operation):
         self.carrier = carrier
         if type(data) is dict and semconv.CARRIER_KEY not in data:
             self.data: Any = {**data, semconv.CARRIER_KEY: carrier}
+            self._given, self._before = data, self.data.copy()
         else:
             self.data = _with_carrier(data, carrier)
         self._sending_token: Token[Sending | None] | None = None
@@ -177,6 +181,17 @@ class Sending(Operation):
         """Whether a publish inside this one is the same one: a subclass that calls ``super().publish``."""
         carrier = data.get(semconv.CARRIER_KEY)
         return carrier is self.carrier or (carrier is not None and carrier == self.carrier)
+
+    def give_back(self) -> None:
+        """What the bus changed in the event, an id that it filled in perhaps, its caller finds in their own."""
+        given, before, after = self._given, self._before, self.data
+        if given is None or before is None or after == before:
+            return
+        for key in before.keys() - after.keys() - {semconv.CARRIER_KEY}:  # handlers may have taken the carrier out
+            given.pop(key, None)
+        for key, value in after.items():
+            if key != semconv.CARRIER_KEY and (key not in before or before[key] is not value):
+                given[key] = value
 
     def reached(self, receivers: object, message: object, *, cluster: bool) -> None:
         """What the Redis client was given and answered."""
@@ -308,8 +323,18 @@ def _with_carrier(data: Mapping[str, Any], carrier: dict[str, Any]) -> Any:
             **{key: value for key, value in data.items() if key != semconv.CARRIER_KEY},
             semconv.CARRIER_KEY: carrier,
         }
-    changed: Any = copy.copy(data)
-    changed[semconv.CARRIER_KEY] = carrier
+    told = data.get(semconv.CARRIER_KEY, _MISSING)
+    try:
+        changed: Any = copy.copy(data)
+        changed[semconv.CARRIER_KEY] = carrier
+    except Exception:
+        return data  # it can't be copied or changed: it goes without a carrier
+    if data.get(semconv.CARRIER_KEY) is carrier:  # the copy shares the caller's storage
+        if told is _MISSING:
+            del changed[semconv.CARRIER_KEY]
+        else:
+            changed[semconv.CARRIER_KEY] = told
+        return data
     return changed
 
 
