@@ -106,10 +106,22 @@ class WorkflowInstrumentation:
                 except Exception:
                     guard.caught("workflow")
                 raise
+            except BaseException as exception:
+                self._start_interrupted(call, exception)
+                raise
             self._settle(call)
             return result
 
         return execute_workflow
+
+    def _start_interrupted(self, call: Call, exception: BaseException) -> None:
+        """Cancelled before its first command had left for sure: nobody goes on with it, unless a result comes."""
+        try:
+            if call.workflow is not None and not isinstance(exception, GeneratorExit):
+                failure = failure_of(exception)._replace(exception=None)
+                self._workflows.end(call.workflow, WorkflowStatus.STALLED, failure)
+        except Exception:
+            self._telemetry.guard.caught("workflow")
 
     def _start_failed(
         self, orchestrator: Any, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], exception: Exception

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from multiagents_otel.telemetry.workflow import Step, Workflow
 
 _CAPACITY = 20_000
+_SLICE_SECONDS = 0.002
 
 
 class Flight:
@@ -42,8 +44,8 @@ class InFlight:
     """The commands that this process published and that are not answered; ``multiagents.events.in_flight``.
 
     Commands of one timeout expire in the order in which they came, so there is a queue for each timeout,
-    and a look at the heads finds what is late. One timer, on the event loop that publishes, is set for the
-    earliest deadline: nothing polls.
+    and a look at the heads finds what is late. Each event loop that publishes has one timer, set for the
+    earliest deadline that it knows of: nothing polls. Much that is late at once is reported in slices.
 
     Args:
         late: called with each command whose result did not come in time.
@@ -54,9 +56,8 @@ class InFlight:
         self._late = late
         self._flights: dict[str, Flight] = {}
         self._queues: dict[float, dict[str, Flight]] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._due = 0.0
+        self._lock = threading.Lock()
+        self._timers: dict[asyncio.AbstractEventLoop, tuple[float, asyncio.Handle]] = {}
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -70,18 +71,24 @@ class InFlight:
         if timeout not in self._queues and len(self._queues) >= 256:
             timeout = max(self._queues)  # timeouts run wild: late is better than unbounded
         flight = Flight(command_id, worker, timeout, time.monotonic() + timeout + self._grace, workflow, step)
-        self._flights[command_id] = flight
-        self._queues.setdefault(timeout, {})[command_id] = flight
+        with self._lock:
+            self._flights[command_id] = flight
+            self._queues.setdefault(timeout, {})[command_id] = flight
         self._schedule(flight.deadline)
 
-    def remove(self, command_id: str) -> None:
-        """A command was answered, or never delivered; one that is unknown is no error."""
-        flight = self._flights.pop(command_id, None)
-        if flight is not None:
+    def remove(self, command_id: str) -> bool:
+        """A command was answered, or never delivered; False for one that is not known."""
+        if command_id not in self._flights:
+            return False
+        with self._lock:
+            flight = self._flights.pop(command_id, None)
+            if flight is None:
+                return False
             queue = self._queues[flight.timeout]
             del queue[command_id]
             if not queue:
                 del self._queues[flight.timeout]
+        return True
 
     def counts(self) -> dict[Key, int]:
         """The commands in flight, by worker."""
@@ -91,42 +98,54 @@ class InFlight:
         return counts
 
     def clear(self) -> None:
-        """Forget every command and stop the timer."""
+        """Forget every command and stop the timers."""
         for command_id in list(self._flights):
             self.remove(command_id)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for _due, timer in list(self._timers.values()):
+            timer.cancel()
+        self._timers.clear()
 
     def sweep(self) -> None:
-        """Report what is late by now, and set the timer for what comes next."""
-        self._timer = None
+        """Report what is late by now, as much as fits a slice, and set the timer for what comes next."""
+        loop = _running_loop()
+        if loop is not None:
+            self._timers.pop(loop, None)
         now = time.monotonic()
+        until = time.perf_counter() + _SLICE_SECONDS
         earliest: float | None = None
         for queue in list(self._queues.values()):
             for flight in list(queue.values()):
                 if flight.deadline > now:
                     earliest = flight.deadline if earliest is None else min(earliest, flight.deadline)
                     break
-                self.remove(flight.command_id)
-                self._late(flight)
+                if self.remove(flight.command_id):
+                    self._late(flight)
+                if loop is not None and time.perf_counter() > until:
+                    # The application's turn; then the rest.
+                    self._timers[loop] = (now, loop.call_soon(self.sweep, context=contextvars.Context()))
+                    return
         if earliest is not None:
             self._schedule(earliest)
 
     def _schedule(self, deadline: float) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
+        loop = _running_loop()
+        if loop is None:
             return
-        timer, owner = self._timer, self._loop
-        if timer is not None and owner is not None:
-            if owner is loop:
-                if self._due <= deadline:
-                    return
-                timer.cancel()
-            elif not owner.is_closed():
-                return  # that loop's timer serves this one's commands too
-        self._loop = loop
-        self._due = deadline
+        known = self._timers.get(loop)
+        if known is not None:
+            if known[0] <= deadline:
+                return
+            known[1].cancel()
+        else:
+            for other in [other for other in list(self._timers) if other.is_closed()]:
+                self._timers.pop(other, None)
         # An empty context: the timer must not carry the span that happens to be current.
-        self._timer = loop.call_later(max(0.0, deadline - time.monotonic()), self.sweep, context=contextvars.Context())
+        timer = loop.call_later(max(0.0, deadline - time.monotonic()), self.sweep, context=contextvars.Context())
+        self._timers[loop] = (deadline, timer)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

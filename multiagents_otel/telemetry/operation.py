@@ -92,10 +92,13 @@ class Operation:
             return
         if end_ns is None:
             end_ns = self.start_ns + perf_counter_ns() - self.start
-        if failure is None and not attributes:
-            span.end(end_ns)
-        else:
-            finish(span, failure, attributes, end_ns)
+        try:
+            if failure is None and not attributes:
+                span.end(end_ns)
+            else:
+                finish(span, failure, attributes, end_ns)
+        except Exception:  # a user's span processor: what is counted after this does not depend on it
+            self._telemetry.guard.caught("span")
 
 
 def finish(span: Span, failure: Failure | None, attributes: Mapping[str, Any] | None, end_ns: int) -> None:
