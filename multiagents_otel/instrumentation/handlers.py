@@ -245,7 +245,7 @@ class Handlers:
         self, bus: Any, event_type: str, data: MutableMapping[str, Any], handlers: int, deferred: bool
     ) -> Delivery:
         """The delivery of an event's dict; its command, if it is a result, is answered."""
-        message = self._messages.take(self._telemetry, event_type, data, handlers)
+        message = self._messages.take(self._telemetry, bus, event_type, data, handlers)
         if message.kind == semconv.RESULT_EVENT and type(command_id := data.get("command_id")) is str:
             self._workflows.in_flight.remove(command_id)
         return Delivery(self._telemetry, self._buses[bus], message, data, deferred)

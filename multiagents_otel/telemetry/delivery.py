@@ -94,25 +94,37 @@ class Message(Event):
 class Messages:
     """Finds the message that a dict belongs to while its handlers run.
 
-    The first handler's call takes the carrier out of the dict; the others are given the same dict without it.
+    The first handler's call takes the carrier out of the dict; the others are given the same dict without it,
+    or, by a bus that makes a copy for each handler, one with the same carrier.
     """
 
     def __init__(self) -> None:
-        self._shared: dict[tuple[int, str | None], Message] = {}
+        self._shared: dict[tuple[int, str | None, int | None], Message] = {}
 
-    def take(self, telemetry: Telemetry, name: str, data: MutableMapping[str, Any], handlers: int) -> Message:
+    def take(
+        self, telemetry: Telemetry, bus: object, name: str, data: MutableMapping[str, Any], handlers: int
+    ) -> Message:
         """The message of a dict that a handler is about to be given; ``handlers``: how many get the same one."""
         if handlers <= 1:  # nobody comes after it
             return Message(telemetry, name, data, 1)
-        key = (id(data), text(data.get("id")))
-        message = self._shared.get(key)
-        if message is not None and message.waiting > 0 and semconv.CARRIER_KEY not in data:
-            return message
+        event_id, carrier = text(data.get("id")), data.get(semconv.CARRIER_KEY)
+        keys: list[tuple[int, str | None, int | None]] = [(id(data), event_id, None)]
+        if type(carrier) is not dict:
+            message = self._shared.get(keys[0])
+            if message is not None and message.waiting > 0:
+                return message
+        elif event_id is not None and (published := told_time(carrier)) is not None:
+            keys.append((id(bus), event_id, published))
+            message = self._shared.get(keys[1])
+            if message is not None and message.waiting > 0:
+                del data[semconv.CARRIER_KEY]
+                return message
         message = Message(telemetry, name, data, handlers)
-        if len(self._shared) >= _REMEMBERED:
-            oldest = self._shared.pop(next(iter(self._shared)))
-            oldest.count(oldest.context)  # a handler that was never called, or never returned
-        self._shared[key] = message
+        for key in keys:
+            if len(self._shared) >= _REMEMBERED:
+                oldest = self._shared.pop(next(iter(self._shared)))
+                oldest.count(oldest.context)  # a handler that was never called, or never returned
+            self._shared[key] = message
         return message
 
 
