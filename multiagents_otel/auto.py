@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from typing import Any
 
@@ -12,6 +13,9 @@ from multiagents_otel.instrumentation import MultiAgentsInstrumentor
 from multiagents_otel.lifecycle import Lifecycle, resource_of
 
 _logger = logging.getLogger("multiagents_otel")
+
+DOCTOR_FOLDER = "MULTIAGENTS_OTEL_DOCTOR_FOLDER"
+"""Set in a program that ``multiagents-otel doctor`` has started."""
 
 _lifecycle: Lifecycle | None = None
 _lock = threading.RLock()
@@ -75,6 +79,10 @@ def after_launcher() -> None:
     """Called by ``opentelemetry-instrument`` when every instrumentor is in place, whoever built the providers."""
     if MultiAgentsInstrumentor().is_instrumented_by_opentelemetry and _lifecycle is None:
         _watch(pipeline.Pipeline(pipeline.present(), frozenset()), Options().flush_timeout)
+    if DOCTOR_FOLDER in os.environ:
+        from multiagents_otel.cli.doctor import report
+
+        report.install()  # opentelemetry-instrument keeps the doctor's own sitecustomize from being run
 
 
 def _watch(used: pipeline.Pipeline, flush_timeout: float) -> None:

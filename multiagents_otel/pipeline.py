@@ -32,7 +32,7 @@ from multiagents_otel.version import __version__
 
 _logger = logging.getLogger("multiagents_otel")
 
-_SIGNALS: Final = ("traces", "metrics", "logs")
+SIGNALS: Final = ("traces", "metrics", "logs")
 _EXPORT_INTERVAL_MS: Final = 30_000.0
 _RATIO_OR_ALWAYS: Final = ("always_on", "always_off", "traceidratio")
 _SDK_SAMPLERS: Final = frozenset({*_RATIO_OR_ALWAYS, *(f"parentbased_{name}" for name in _RATIO_OR_ALWAYS)})
@@ -94,8 +94,13 @@ def exports_anything(pipeline: Pipeline) -> bool:
     if _disabled():
         return False
     if pipeline.built == pipeline.providers.keys() and not os.environ.get("OTEL_CONFIG_FILE", "").strip():
-        return any(_exporter_names(signal) for signal in pipeline.built)
+        return any(exporter_names(signal) for signal in pipeline.built)
     return bool(pipeline.providers)
+
+
+def exports_by_environment() -> bool:
+    """Whether the environment lets anything be exported."""
+    return not _disabled() and any(map(exporter_names, SIGNALS))
 
 
 def why_nothing() -> str:
@@ -104,7 +109,7 @@ def why_nothing() -> str:
         return "OTEL_SDK_DISABLED is true"
     if os.environ.get("OTEL_CONFIG_FILE", "").strip():
         return "OTEL_CONFIG_FILE configures no provider"
-    if not any(map(_exporter_names, _SIGNALS)):
+    if not any(map(exporter_names, SIGNALS)):
         return "OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER and OTEL_LOGS_EXPORTER are all 'none'"
     return "no exporter could be made"
 
@@ -151,14 +156,20 @@ def _ours(user: Resource, attributes: Mapping[str, str]) -> Resource:
 # --- exporters ------------------------------------------------------------------------------
 
 
-def _exporter_names(signal: str) -> list[str]:
+def exporter_names(signal: str) -> list[str]:
+    """The exporters that the environment names for a signal; none for ``none``."""
     configured = os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip() or "otlp"
     return [name for part in configured.split(",") if (name := part.strip()) and name.lower() != "none"]
 
 
-def _exporters(signal: str) -> list[Any]:
+def exporters(signal: str) -> list[Any]:
+    """Make the exporters of a signal.
+
+    Raises:
+        ValueError: the environment names one that is not installed, or a protocol that there is not.
+    """
     group = f"opentelemetry_{signal}_exporter"
-    factories = [_load(group, _entry_name(signal, name)) for name in _exporter_names(signal)]
+    factories = [_load(group, _entry_name(signal, name)) for name in exporter_names(signal)]
     # A reader (Prometheus') is no exporter, and has no connection.
     return [
         factory() if isinstance(factory, type) and issubclass(factory, MetricReader) else ProcessExporter(factory)
@@ -221,7 +232,7 @@ def _traces(resource: Resource) -> TracerProvider:
         id_generator=_load("opentelemetry_id_generator", generator)() if generator else IndependentIdGenerator(),
         shutdown_on_exit=False,
     )
-    for exporter in _exporters("traces"):
+    for exporter in exporters("traces"):
         provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     return provider
@@ -238,7 +249,7 @@ def _metrics(resource: Resource) -> MeterProvider:
     interval = None if os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip() else _EXPORT_INTERVAL_MS
     readers: list[MetricReader] = [
         exporter if isinstance(exporter, MetricReader) else ForkSafeReader(exporter, interval)
-        for exporter in _exporters("metrics")
+        for exporter in exporters("metrics")
     ]
     provider = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
     metrics.set_meter_provider(provider)
@@ -247,7 +258,7 @@ def _metrics(resource: Resource) -> MeterProvider:
 
 def _logs(resource: Resource) -> LoggerProvider:
     provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
-    for exporter in _exporters("logs"):
+    for exporter in exporters("logs"):
         provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
     set_logger_provider(provider)
     return provider

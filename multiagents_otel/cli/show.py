@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -13,8 +11,9 @@ from typing import TYPE_CHECKING
 from multiagents_otel.cli.command import FAILED, OK
 from multiagents_otel.cli.metric_table import metric_table
 from multiagents_otel.cli.otlp_file import OtlpFile, UnreadableFileError
+from multiagents_otel.cli.output import NARROWEST, let_anything_be_printed, screen_for
 from multiagents_otel.cli.quantities import counted
-from multiagents_otel.cli.terminal import ASCII, UNICODE, Glyphs, Screen, safe
+from multiagents_otel.cli.terminal import Screen, safe
 from multiagents_otel.cli.trace_index import Trace, TraceIndex, TraceSummary
 from multiagents_otel.cli.waterfall import waterfall
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from multiagents_otel.cli.command import Subparsers
 
 _LIMIT = 20
-_NARROWEST = 60
-_WIDTH_OF_NO_TERMINAL = 100
 _MOST_IDS = 10
 _AT_ONCE = 200
 
@@ -70,7 +67,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         help="only the metrics with such a name, like '*.worker.*' (may be given several times)",
     )
     parser.add_argument(
-        "--width", metavar="N", type=_width, help=f"columns to fill, at least {_NARROWEST} (default: the terminal's)"
+        "--width", metavar="N", type=_width, help=f"columns to fill, at least {NARROWEST} (default: the terminal's)"
     )
     parser.add_argument(
         "--color",
@@ -127,8 +124,8 @@ def _show(files: Sequence[OtlpFile], args: argparse.Namespace) -> int:
         if status == OK:
             _complain(_nothing(index))
         return FAILED
-    _let_anything_be_printed()
-    for line in _output(index, chosen, bool(instruments), _screen(args), args.limit):
+    let_anything_be_printed()
+    for line in _output(index, chosen, bool(instruments), screen_for(args.width, args.color), args.limit):
         print(line)
     return status
 
@@ -183,44 +180,6 @@ def _nothing(index: TraceIndex) -> str:
     return "there are no traces and no metrics to show"
 
 
-def _screen(args: argparse.Namespace) -> Screen:
-    width: int = args.width or max(_NARROWEST, _terminal_width())
-    return Screen(width, color=_wants_color(args.color), glyphs=_glyphs())
-
-
-def _terminal_width() -> int:
-    if os.environ.get("COLUMNS", "").isdecimal():
-        return int(os.environ["COLUMNS"]) or _WIDTH_OF_NO_TERMINAL
-    # The standard error is asked too: with `| less -R` it is still the terminal.
-    for stream in (sys.__stdout__, sys.__stderr__):
-        try:
-            if stream is not None:
-                return os.get_terminal_size(stream.fileno()).columns or _WIDTH_OF_NO_TERMINAL
-        except (OSError, ValueError):
-            continue
-    return _WIDTH_OF_NO_TERMINAL
-
-
-def _wants_color(choice: str) -> bool:
-    if choice == "auto":
-        return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return choice == "always"
-
-
-def _glyphs() -> Glyphs:
-    try:
-        UNICODE.full.encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return ASCII
-    return UNICODE
-
-
-def _let_anything_be_printed() -> None:
-    # An emoji in a name must not end the command where the output is Latin-1.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
 def _complain(message: str) -> None:
     for number, line in enumerate(message.split("\n")):
         print("" if number else "multiagents-otel show: ", safe(line), sep="", file=sys.stderr)
@@ -234,6 +193,6 @@ def _natural(text: str) -> int:
 
 def _width(text: str) -> int:
     width = _natural(text)
-    if width < _NARROWEST:
-        raise argparse.ArgumentTypeError(f"must be at least {_NARROWEST}")
+    if width < NARROWEST:
+        raise argparse.ArgumentTypeError(f"must be at least {NARROWEST}")
     return width

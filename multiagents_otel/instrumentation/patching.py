@@ -130,6 +130,10 @@ class PatchSet:
         """The functions in the originals' places, with their names."""
         return {row.replacement: row.name for row in self._applied if callable(row.replacement)}
 
+    def targets(self) -> list[tuple[Any, str]]:
+        """What is patched: owners, and the names of their attributes."""
+        return [(row.owner, row.name) for row in self._applied]
+
     def undo(self) -> None:
         """Put every original back; a replacement under somebody else's wrapper stays, and does nothing."""
         self.switch.on = False
