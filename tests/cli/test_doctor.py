@@ -243,16 +243,17 @@ async def test_the_advice_for_the_poll_loop_keeps_the_bus_working_with_few_polls
     assert polls_without_a_wait(RedisEventBus._listen_for_messages)
     bus = RedisEventBus(redis.url)
     await bus.start()
-    bus.pubsub.get_message = functools.partial(bus.pubsub.get_message, timeout=0.5)
+    pubsub: Any = bus.pubsub
+    pubsub.get_message = functools.partial(pubsub.get_message, timeout=0.5)
     polls = 0
-    waited = bus.pubsub.get_message
+    waited = pubsub.get_message
 
     async def counted(*args: Any, **kwargs: Any) -> Any:
         nonlocal polls
         polls += 1
         return await waited(*args, **kwargs)
 
-    bus.pubsub.get_message = counted
+    pubsub.get_message = counted
     came: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     await bus.subscribe("user.event", came.put)
     for number in range(20):
