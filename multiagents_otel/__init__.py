@@ -10,11 +10,15 @@ if TYPE_CHECKING:
     from multiagents_otel.auto import auto_instrument, instrument_event_bus
     from multiagents_otel.config import OptionError
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
+    from multiagents_otel.monitors.event_monitor import EventMonitor
+    from multiagents_otel.monitors.worker_monitor import WorkerMonitor
     from multiagents_otel.telemetry.instruments import views
 
 __all__ = [
+    "EventMonitor",
     "MultiAgentsInstrumentor",
     "OptionError",
+    "WorkerMonitor",
     "__version__",
     "auto_instrument",
     "instrument_event_bus",
@@ -22,8 +26,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "EventMonitor": "multiagents_otel.monitors.event_monitor",
     "MultiAgentsInstrumentor": "multiagents_otel.instrumentation",
     "OptionError": "multiagents_otel.config",
+    "WorkerMonitor": "multiagents_otel.monitors.worker_monitor",
     "auto_instrument": "multiagents_otel.auto",
     "instrument_event_bus": "multiagents_otel.auto",
     "views": "multiagents_otel.telemetry.instruments",
