@@ -64,14 +64,18 @@ class _Instrumentation:
         ]
         if not adopters:
             return
-        for thing in gc.get_objects():
-            for cls, adopt in adopters:
-                # type(), not isinstance(): a lazy proxy would load what it stands for.
-                if issubclass(type(thing), cls):
-                    try:
-                        adopt(thing)
-                    except Exception:
-                        self.telemetry.guard.caught("event_bus")
+        # type(), not isinstance(): a lazy proxy would load what it stands for.
+        live = [(thing, adopt) for thing in gc.get_objects() for cls, adopt in adopters if issubclass(type(thing), cls)]
+        try:
+            for kind in {type(thing) for thing, _ in live}:
+                self.patches.extend(kind)  # every class before any bus, whose handlers are taken again from it
+        except Exception:
+            self.telemetry.guard.caught("event_bus")
+        for thing, adopt in live:
+            try:
+                adopt(thing)
+            except Exception:
+                self.telemetry.guard.caught("event_bus")
 
     def remove(self) -> list[Handler]:
         """Take everything out; returns the handlers that could not be reached and now only pass through."""

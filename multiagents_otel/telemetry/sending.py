@@ -41,6 +41,17 @@ class Stage:
         self.swallowed: BaseException | None = None
         self.recorded: BaseException | None = None
 
+    def awaits(self, transaction_id: str, step: object) -> bool:
+        """Whether it is the start of such a step, whose command has not been published yet."""
+        own = self.step
+        return (
+            own is not None
+            and own.name == step
+            and own.command_id is None
+            and not own.ended
+            and self.workflow.transaction_id == transaction_id
+        )
+
     def takes(self, event: Event) -> bool:
         """Whether an event of the workflow is what the stage is for: its step's command, or a compensation."""
         step = self.step
