@@ -135,13 +135,14 @@ class Delivery(Operation):
         data: the event's dict.
         deferred: a WorkerManager takes it: its execution, in a task of its own, is what is processed.
         claimed: that execution has begun.
-        spans: whether anything of it may be recorded as a span.
+        recorded: whether anything of it may be recorded as a span, what hangs below it included.
+        spans: whether that holds for its own span, whose event is not excluded.
         swallowed: an exception that the framework caught inside the handler: to us the handler raised.
     """
 
     __slots__ = (
         "_delivery_token", "_execution_token", "_stage_token", "claimed", "data", "deferred", "info", "message",
-        "spans", "swallowed",
+        "recorded", "spans", "swallowed",
     )  # fmt: skip
 
     def __init__(self, telemetry: Telemetry, info: BusInfo, message: Message, data: Any, deferred: bool) -> None:
@@ -155,19 +156,16 @@ class Delivery(Operation):
         self._delivery_token: Token[Delivery | None] | None = None
         self._stage_token: Token[Any] | None = None
         self._execution_token: Token[Any] | None = None
-        self.spans = (
-            telemetry.tracing
-            and not message.excluded
-            and (message.kind != semconv.STATUS_EVENT or telemetry.options.status_events)
-        )
-        if self.spans and message.workflow_id is not None:
+        self.recorded = telemetry.tracing and (message.kind != semconv.STATUS_EVENT or telemetry.options.status_events)
+        if self.recorded and message.workflow_id is not None:
             # The workflow's sampling decision was made once: what is not sampled costs no span.
             parent = trace.get_current_span(message.context).get_span_context()
-            self.spans = bool(parent.trace_flags & 1) or not parent.is_valid
+            self.recorded = bool(parent.trace_flags & 1) or not parent.is_valid
+        self.spans = self.recorded and not message.excluded
 
     def suppress(self) -> None:
         """The application asked for no instrumentation: no span, here and inside the handler."""
-        self.spans = False
+        self.recorded = self.spans = False
         self.context = context_api.set_value("suppress_instrumentation", True, self.context)
 
     @property
@@ -189,7 +187,7 @@ class Delivery(Operation):
         if self.spans and telemetry.options.detailed_timing:
             self._open(links)
         if telemetry.options.process_hook is not None:
-            telemetry.call_hook(telemetry.options.process_hook, self.span, self.message.name, self.data)
+            telemetry.call_hook("process_hook", self.span, self.message.name, self.data)
 
     def _open(self, links: tuple[Link, ...] | None = None) -> None:
         name = self._telemetry.span_name(semconv.PROCESS, self.message.name)

@@ -74,7 +74,7 @@ class Execution(Operation):
             self.ended, self.context = False, self.delivery.context
         self.start_ns, self.start = time_ns(), perf_counter_ns()
         delivery = self.delivery
-        if delivery.spans and not self._excluded:
+        if delivery.recorded and not self._excluded:
             kind = SpanKind.INTERNAL
             if self._telemetry.options.detailed_timing:
                 attributes: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
@@ -108,7 +109,7 @@ class Sending(Operation):
             workflow_id = execution.delivery.message.workflow_id
         current = trace.get_current_span(self.context)
         parent = current.get_span_context()
-        spans = telemetry.tracing and not self._excluded and (kind != semconv.STATUS_EVENT or options.status_events)
+        spans = telemetry.tracing and (kind != semconv.STATUS_EVENT or options.status_events)
         if spans:
             if len(self.context) > 1 and suppressed(self.context):
                 spans = False
@@ -117,7 +118,7 @@ class Sending(Operation):
                 spans = bool(parent.trace_flags & 1) or not parent.is_valid or current.is_recording()
         if stage is not None and kind == semconv.COMPENSATION_EVENT:
             parent = self._start_compensate(stage.workflow, spans)
-        if spans:
+        if spans and not self._excluded:
             attributes = info.attributes(semconv.SEND, event, workflow_id)
             if options.detailed_timing:
                 self.open(telemetry.span_name(semconv.SEND, name), SpanKind.PRODUCER, attributes)
@@ -128,7 +129,7 @@ class Sending(Operation):
             else:
                 self._late_attributes = attributes
         if options.publish_hook is not None:
-            telemetry.call_hook(options.publish_hook, self.span, name, data)
+            telemetry.call_hook("publish_hook", self.span, name, data)
         carrier: dict[str, Any] = {}
         telemetry.propagation.inject(carrier, self.context, parent)
         carrier[semconv.CARRIER_PUBLISHED] = self.start_ns
@@ -233,9 +234,12 @@ class Sending(Operation):
         event = self._event
         failure: Failure | None = None
         receivers = self.receivers
-        if receivers is not None and event.kind in semconv.ADDRESSED_EVENTS and not self.cluster and not self._excluded:
+        if receivers is not None and event.kind in semconv.ADDRESSED_EVENTS and not self.cluster:
             if receivers == 0:
                 failure = _UNDELIVERED
+            if self._excluded:
+                pass
+            elif receivers == 0:
                 self._count_undelivered()
             elif receivers > 1 and event.kind == semconv.COMMAND_EVENT:
                 self._count_duplicated()
@@ -250,6 +254,11 @@ class Sending(Operation):
         """``publish`` raised."""
         if self._flight is not None:
             self._workflows.in_flight.remove(self._flight)
+        if isinstance(exception, asyncio.CancelledError):  # a shutdown, a timeout of the caller's: no fault of the bus
+            if self._compensate is not None:
+                self._count_compensation(semconv.UNDELIVERED)
+            self.end(None)
+            return
         failure = failure_of(exception)
         if self._stage is not None:
             self._stage.recorded = exception
