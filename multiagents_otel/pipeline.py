@@ -11,6 +11,7 @@ import random
 import re
 import uuid
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +24,8 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 
 from multiagents_otel import semconv
 from multiagents_otel.fork import ForkSafeReader, ProcessExporter
@@ -157,13 +159,25 @@ def _exporter_names(signal: str) -> list[str]:
 
 
 def _exporters(signal: str) -> list[Any]:
-    group = f"opentelemetry_{signal}_exporter"
-    factories = [_load(group, _entry_name(signal, name)) for name in _exporter_names(signal)]
+    """Every exporter that can be made; an error if there should be some and none can."""
+    made: list[Any] = []
+    faults: list[str] = []
+    for name in _exporter_names(signal):
+        try:
+            made.append(_exporter(signal, name))
+        except Exception as exception:
+            faults.append(str(exception))
+    if faults and not made:
+        raise ValueError("; ".join(faults))
+    for fault in faults:
+        _logger.error("one of the %s exporters could not be made, only the others are used: %s", signal, fault)
+    return made
+
+
+def _exporter(signal: str, name: str) -> Any:
+    factory = _load(f"opentelemetry_{signal}_exporter", _entry_name(signal, name))
     # A reader (Prometheus') is no exporter, and has no connection.
-    return [
-        factory() if isinstance(factory, type) and issubclass(factory, MetricReader) else ProcessExporter(factory)
-        for factory in factories
-    ]
+    return factory() if isinstance(factory, type) and issubclass(factory, MetricReader) else ProcessExporter(factory)
 
 
 def _entry_name(signal: str, name: str) -> str:
@@ -188,7 +202,9 @@ def _load(group: str, name: str) -> Any:
     found = next(iter(entry_points(group=group, name=name)), None)
     if found is None:
         known = sorted({entry.name for entry in entry_points(group=group)})
-        raise ValueError(f"no {name!r} among the installed {group}s: {', '.join(known)}")
+        close = get_close_matches(name.lower(), known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ValueError(f"no {name!r} among the installed {group}s: {hint}There are {', '.join(known)}")
     return found.load()
 
 
@@ -214,11 +230,10 @@ class IndependentIdGenerator(RandomIdGenerator):
 
 def _traces(resource: Resource) -> TracerProvider:
     # shutdown_on_exit=False here and below: the end of the process is lifecycle's, bounded in time.
-    generator = os.environ.get("OTEL_PYTHON_ID_GENERATOR", "").strip()
     provider = TracerProvider(
         resource=resource,
         sampler=_sampler(),
-        id_generator=_load("opentelemetry_id_generator", generator)() if generator else IndependentIdGenerator(),
+        id_generator=_id_generator(),
         shutdown_on_exit=False,
     )
     for exporter in _exporters("traces"):
@@ -227,11 +242,30 @@ def _traces(resource: Resource) -> TracerProvider:
     return provider
 
 
-def _sampler() -> Any:
+def _sampler() -> Sampler | None:
     name = os.environ.get("OTEL_TRACES_SAMPLER", "").strip()
     if not name or name.lower() in _SDK_SAMPLERS:
         return None  # the SDK knows its own, and their argument is a number
-    return _load("opentelemetry_traces_sampler", name)(os.environ.get("OTEL_TRACES_SAMPLER_ARG"))
+    try:
+        sampler = _load("opentelemetry_traces_sampler", name)(os.environ.get("OTEL_TRACES_SAMPLER_ARG"))
+        if not isinstance(sampler, Sampler):
+            raise TypeError(f"{sampler!r} is no sampler")
+        return sampler
+    except Exception as exception:
+        # As the SDK does: a misspelt name must not lose every trace.
+        _logger.warning("OTEL_TRACES_SAMPLER can't be used, parentbased_always_on is in its place: %s", exception)
+        return DEFAULT_ON
+
+
+def _id_generator() -> IdGenerator:
+    name = os.environ.get("OTEL_PYTHON_ID_GENERATOR", "").strip()
+    try:
+        if name:
+            generator: IdGenerator = _load("opentelemetry_id_generator", name)()
+            return generator
+    except Exception as exception:
+        _logger.warning("OTEL_PYTHON_ID_GENERATOR can't be used, ids are random: %s", exception)
+    return IndependentIdGenerator()
 
 
 def _metrics(resource: Resource) -> MeterProvider:
