@@ -62,6 +62,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         default=_LIMIT,
         help="show the N most recent traces (default: %(default)s; 0: all)",
     )
+    parser.add_argument("--all", dest="everything", action="store_true", help="show the metrics' series at 0 too")
     parser.add_argument("--no-metrics", action="store_true", help="leave out the metrics")
     parser.add_argument(
         "--metric",
@@ -128,7 +129,10 @@ def _show(files: Sequence[OtlpFile], args: argparse.Namespace) -> int:
             _complain(_nothing(index))
         return FAILED
     _let_anything_be_printed()
-    for line in _output(index, chosen, bool(instruments), _screen(args), args.limit):
+    with_metrics = bool(instruments)
+    for line in _output(
+        index, chosen, _screen(args), limit=args.limit, with_metrics=with_metrics, everything=args.everything
+    ):
         print(line)
     return status
 
@@ -142,7 +146,13 @@ def _listed(index: TraceIndex) -> list[TraceSummary]:
 
 
 def _output(
-    index: TraceIndex, chosen: Sequence[TraceSummary], with_metrics: bool, screen: Screen, limit: int
+    index: TraceIndex,
+    chosen: Sequence[TraceSummary],
+    screen: Screen,
+    *,
+    limit: int,
+    with_metrics: bool,
+    everything: bool,
 ) -> Iterator[str]:
     shown = chosen[-limit:] if limit else chosen
     hidden = len(chosen) - len(shown)
@@ -157,7 +167,7 @@ def _output(
     if with_metrics:
         if shown:
             yield from ("", screen.paint(screen.glyphs.rule * screen.width, "dim"), "")
-        yield from metric_table(index.metrics, screen)
+        yield from metric_table(index.metrics, screen, everything=everything)
 
 
 def _loaded(index: TraceIndex, shown: Sequence[TraceSummary]) -> Iterator[Trace]:
