@@ -30,6 +30,7 @@ from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 from multiagents_otel import semconv
 from multiagents_otel.fork import ForkSafeReader, ProcessExporter
 from multiagents_otel.lifecycle import add_to_resource, resource_of
+from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.version import __version__
 
 _logger = logging.getLogger("multiagents_otel")
@@ -216,8 +217,7 @@ class IndependentIdGenerator(RandomIdGenerator):
 
     def __init__(self) -> None:
         self._random = random.Random()  # noqa: S311 - ids, not secrets
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._random.seed)
+        on_fork(in_child=self._random.seed)
 
     def generate_span_id(self) -> int:
         """A span id that is not the invalid one."""
