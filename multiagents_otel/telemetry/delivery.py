@@ -18,6 +18,7 @@ from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.event import Event, text
 from multiagents_otel.telemetry.failure import Failure, failure_of
+from multiagents_otel.telemetry.inside import given_back
 from multiagents_otel.telemetry.operation import Operation
 from multiagents_otel.telemetry.propagation import told_name, told_time
 from multiagents_otel.telemetry.sending import EXECUTION, STAGE, body_size
@@ -208,9 +209,7 @@ class Delivery(Operation):
         token, self._delivery_token = self._delivery_token, None
         if token is None:
             return
-        try:
-            DELIVERY.reset(token)
-        except ValueError:  # driven on in another context, where there is nothing to give back
+        if not given_back(DELIVERY, token):
             self.forget()
             return
         if self._execution_token is not None:
@@ -247,11 +246,4 @@ class Delivery(Operation):
         self.close(failure)
         self.message.handled(self.context)
         if self._telemetry.options.messaging_metrics and not self.message.excluded:
-            self._messaging_metrics(failure)
-
-    def _messaging_metrics(self, failure: Failure | None) -> None:
-        ledger, instruments = self._telemetry.ledger, self._telemetry.instruments
-        error = ledger.error(failure.error_type) if failure is not None else ""
-        key = (semconv.PROCESS, self.info.system, self.info.prefix + ledger.event(self.message.name), error)
-        instruments.record(semconv.MESSAGING_PROCESS_DURATION, self.elapsed, key, self.context)
-        ledger.add(semconv.MESSAGING_CONSUMED, key)
+            self.measure_message(semconv.PROCESS, self.info, self.message.name, failure)

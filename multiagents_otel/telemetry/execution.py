@@ -17,6 +17,7 @@ from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import Delivery
 from multiagents_otel.telemetry.event import seconds
 from multiagents_otel.telemetry.failure import Failure, failure_of
+from multiagents_otel.telemetry.inside import given_back
 from multiagents_otel.telemetry.operation import Operation
 from multiagents_otel.telemetry.sending import EXECUTION
 
@@ -152,9 +153,9 @@ class Execution(Operation):
         if isinstance(exception, GeneratorExit):
             delivery.forget()
         else:
-            if self._execution_token is not None:
-                EXECUTION.reset(self._execution_token)
-                self._execution_token = None
+            token, self._execution_token = self._execution_token, None
+            if token is not None and not given_back(EXECUTION, token):
+                delivery.forget()
             delivery.detach()
         if cancelled:
             self._settle(Outcome.CANCELLED, None)

@@ -18,6 +18,7 @@ from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.core import Telemetry, suppressed
 from multiagents_otel.telemetry.event import Event, seconds
 from multiagents_otel.telemetry.failure import Failure, failure_of, type_name
+from multiagents_otel.telemetry.inside import given_back
 from multiagents_otel.telemetry.operation import Operation
 
 if TYPE_CHECKING:
@@ -216,11 +217,8 @@ class Sending(Operation):
     def detach(self) -> None:
         """Give the context back; the first thing after the call, whatever it did."""
         token, self._sending_token = self._sending_token, None
-        if token is not None:
-            try:
-                SENDING.reset(token)
-            except ValueError:  # driven on in another context, where there is nothing to give back
-                super().forget()
+        if token is not None and not given_back(SENDING, token):
+            super().forget()
         super().detach()
 
     def forget(self) -> None:
@@ -304,14 +302,7 @@ class Sending(Operation):
             if self.size is not None:
                 telemetry.instruments.record(semconv.EVENT_SIZE, self.size, (event.kind,), self.context)
             if telemetry.options.messaging_metrics:
-                self._messaging_metrics(failure)
-
-    def _messaging_metrics(self, failure: Failure | None) -> None:
-        instruments, info = self._telemetry.instruments, self._info
-        error = self._telemetry.ledger.error(failure.error_type) if failure is not None else ""
-        key = (semconv.SEND, info.system, info.prefix + self._telemetry.ledger.event(self._event.name), error)
-        instruments.record(semconv.MESSAGING_OPERATION_DURATION, self.elapsed, (*key, semconv.SEND), self.context)
-        self._telemetry.ledger.add(semconv.MESSAGING_SENT, key)
+                self.measure_message(semconv.SEND, self._info, event.name, failure)
 
     def _count_undelivered(self) -> None:
         ledger, event = self._telemetry.ledger, self._event
