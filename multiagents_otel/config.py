@@ -69,12 +69,14 @@ def _workflow_parent(value: object) -> str:
     return str(value)
 
 
+_ASYNC: Final = ": it is async, and nobody would await it: its span ends before it could run"
+
+
 def _hook(value: object) -> Callable[..., Any] | None:
     if value is None:
         return None
-    # An async hook would run after the span has ended, or never: refused here rather than dropped there.
     if not callable(value) or iscoroutinefunction(value) or iscoroutinefunction(type(value).__call__):
-        raise TypeError
+        raise TypeError(_ASYNC if callable(value) else "")
     return value
 
 
@@ -125,7 +127,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
         (),
         _globs,
         "globs, separated by commas",
-        "Event types (`command.noise`, `status.*`) without spans and metrics; context is carried all the same.",
+        "Event types (`command.noise`, `status.*`) without `send` and `process` spans and event metrics; context is "
+        "carried all the same, and workflows, steps and workers are recorded.",
     ),
     Option(
         "excluded_workers",
@@ -213,8 +216,8 @@ def _nearest(name: str) -> str:
 def _from_argument(option: Option, value: object) -> object:
     try:
         return option.parse(value)
-    except TypeError:
-        raise TypeError(f"option {option.name!r} must be {option.expected}, not {value!r}") from None
+    except TypeError as why:
+        raise TypeError(f"option {option.name!r} must be {option.expected}, not {value!r}{why}") from None
     except ValueError:
         raise OptionError(f"option {option.name!r} must be {option.expected}, not {value!r}") from None
 

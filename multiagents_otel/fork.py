@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
-import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+from multiagents_otel.telemetry.forking import on_fork
 
 _logger = logging.getLogger("multiagents_otel")
 
@@ -29,9 +29,7 @@ class ProcessExporter:
         self._parents: list[Any] = []
         self._exporting = threading.Lock()
         self._held = False
-        if hasattr(os, "register_at_fork"):
-            before, parent, child = map(_weakly, (self._before_fork, self._after_fork, self._in_child))
-            os.register_at_fork(before=before, after_in_parent=parent, after_in_child=child)
+        on_fork(before=self._before_fork, in_parent=self._after_fork, in_child=self._in_child)
 
     def export(self, *args: Any, **kwargs: Any) -> Any:
         """Export as the exporter does."""
@@ -63,17 +61,6 @@ class ForkSafeReader(PeriodicExportingMetricReader):
     def _at_fork_reinit(self) -> None:
         self._shutdown_event = threading.Event()
         super()._at_fork_reinit()  # type: ignore[no-untyped-call]
-
-
-def _weakly(method: Callable[[], None]) -> Callable[[], None]:
-    """A bound method's call that does not keep its object alive: a hook for forks can't be taken back."""
-    weak = weakref.WeakMethod(method)
-
-    def call() -> None:
-        if (alive := weak()) is not None:
-            alive()
-
-    return call
 
 
 def forget_measurements(provider: Any) -> None:

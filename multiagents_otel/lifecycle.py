@@ -17,6 +17,7 @@ from opentelemetry.sdk.resources import Resource
 
 from multiagents_otel import semconv
 from multiagents_otel.fork import forget_measurements
+from multiagents_otel.telemetry.forking import on_fork
 
 _logger = logging.getLogger("multiagents_otel")
 
@@ -53,12 +54,7 @@ class Lifecycle:
                 signal.signal(signal.SIGTERM, self._on_sigterm)
         except ValueError:
             pass  # not the main thread: signals are not ours to handle
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._in_child)
-
-    def flush(self) -> bool:
-        """Flush every provider; False if that took longer than the timeout and was given up."""
-        return _bounded([_method(provider, "force_flush") for provider in self._providers], self._timeout)
+        on_fork(in_child=self._in_child)
 
     def _at_exit(self) -> None:
         if self._done:

@@ -11,6 +11,7 @@ import random
 import re
 import uuid
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple
 
@@ -23,11 +24,13 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 
 from multiagents_otel import semconv
 from multiagents_otel.fork import ForkSafeReader, ProcessExporter
 from multiagents_otel.lifecycle import add_to_resource, resource_of
+from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.version import __version__
 
 _logger = logging.getLogger("multiagents_otel")
@@ -163,18 +166,29 @@ def exporter_names(signal: str) -> list[str]:
 
 
 def exporters(signal: str) -> list[Any]:
-    """Make the exporters of a signal.
+    """Make every exporter of a signal that can be made.
 
     Raises:
-        ValueError: the environment names one that is not installed, or a protocol that there is not.
+        ValueError: there should be some, and none can be made.
     """
-    group = f"opentelemetry_{signal}_exporter"
-    factories = [_load(group, _entry_name(signal, name)) for name in exporter_names(signal)]
+    made: list[Any] = []
+    faults: list[str] = []
+    for name in exporter_names(signal):
+        try:
+            made.append(_exporter(signal, name))
+        except Exception as exception:
+            faults.append(str(exception))
+    if faults and not made:
+        raise ValueError("; ".join(faults))
+    for fault in faults:
+        _logger.error("one of the %s exporters could not be made, only the others are used: %s", signal, fault)
+    return made
+
+
+def _exporter(signal: str, name: str) -> Any:
+    factory = _load(f"opentelemetry_{signal}_exporter", _entry_name(signal, name))
     # A reader (Prometheus') is no exporter, and has no connection.
-    return [
-        factory() if isinstance(factory, type) and issubclass(factory, MetricReader) else ProcessExporter(factory)
-        for factory in factories
-    ]
+    return factory() if isinstance(factory, type) and issubclass(factory, MetricReader) else ProcessExporter(factory)
 
 
 def _entry_name(signal: str, name: str) -> str:
@@ -199,7 +213,9 @@ def _load(group: str, name: str) -> Any:
     found = next(iter(entry_points(group=group, name=name)), None)
     if found is None:
         known = sorted({entry.name for entry in entry_points(group=group)})
-        raise ValueError(f"no {name!r} among the installed {group}s: {', '.join(known)}")
+        close = get_close_matches(name.lower(), known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ValueError(f"no {name!r} among the installed {group}s: {hint}There are {', '.join(known)}")
     return found.load()
 
 
@@ -211,8 +227,7 @@ class IndependentIdGenerator(RandomIdGenerator):
 
     def __init__(self) -> None:
         self._random = random.Random()  # noqa: S311 - ids, not secrets
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._random.seed)
+        on_fork(in_child=self._random.seed)
 
     def generate_span_id(self) -> int:
         """A span id that is not the invalid one."""
@@ -225,11 +240,10 @@ class IndependentIdGenerator(RandomIdGenerator):
 
 def _traces(resource: Resource) -> TracerProvider:
     # shutdown_on_exit=False here and below: the end of the process is lifecycle's, bounded in time.
-    generator = os.environ.get("OTEL_PYTHON_ID_GENERATOR", "").strip()
     provider = TracerProvider(
         resource=resource,
         sampler=_sampler(),
-        id_generator=_load("opentelemetry_id_generator", generator)() if generator else IndependentIdGenerator(),
+        id_generator=_id_generator(),
         shutdown_on_exit=False,
     )
     for exporter in exporters("traces"):
@@ -238,11 +252,30 @@ def _traces(resource: Resource) -> TracerProvider:
     return provider
 
 
-def _sampler() -> Any:
+def _sampler() -> Sampler | None:
     name = os.environ.get("OTEL_TRACES_SAMPLER", "").strip()
     if not name or name.lower() in _SDK_SAMPLERS:
         return None  # the SDK knows its own, and their argument is a number
-    return _load("opentelemetry_traces_sampler", name)(os.environ.get("OTEL_TRACES_SAMPLER_ARG"))
+    try:
+        sampler = _load("opentelemetry_traces_sampler", name)(os.environ.get("OTEL_TRACES_SAMPLER_ARG"))
+        if not isinstance(sampler, Sampler):
+            raise TypeError(f"{sampler!r} is no sampler")
+        return sampler
+    except Exception as exception:
+        # As the SDK does: a misspelt name must not lose every trace.
+        _logger.warning("OTEL_TRACES_SAMPLER can't be used, parentbased_always_on is in its place: %s", exception)
+        return DEFAULT_ON
+
+
+def _id_generator() -> IdGenerator:
+    name = os.environ.get("OTEL_PYTHON_ID_GENERATOR", "").strip()
+    try:
+        if name:
+            generator: IdGenerator = _load("opentelemetry_id_generator", name)()
+            return generator
+    except Exception as exception:
+        _logger.warning("OTEL_PYTHON_ID_GENERATOR can't be used, ids are random: %s", exception)
+    return IndependentIdGenerator()
 
 
 def _metrics(resource: Resource) -> MeterProvider:

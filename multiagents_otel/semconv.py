@@ -300,7 +300,7 @@ WORKFLOWS = Instrument(
     "multiagents.workflows",
     COUNTER,
     "{workflow}",
-    "Workflows that ended in this process, by status.",
+    "Workflows that ended in this process, by status; one that ends after it stalled counts as both.",
     (WORKFLOW_ID, STATUS),
 )
 WORKFLOW_DURATION = Instrument(

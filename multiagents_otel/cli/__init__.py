@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from multiagents_otel.cli import doctor, launch, show
 from multiagents_otel.cli.command import OK, USAGE, Command
+from multiagents_otel.version import __version__
 
 __all__ = ["main"]
 
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="multiagents-otel", description="OpenTelemetry for multiagents-framework: command line tools."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(subparsers).set_defaults(run_command=command.run)

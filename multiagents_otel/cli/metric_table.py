@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from multiagents_otel import semconv
@@ -51,22 +51,34 @@ class _Row:
     idle: bool = False  # nothing has been counted yet
 
 
-def metric_table(store: MetricStore, screen: Screen) -> Iterator[str]:
-    """Return the lines of the table, none if there are no metrics."""
+_Block = tuple[Instrument, Sequence[_Row]]
+
+
+def metric_table(store: MetricStore, screen: Screen, *, everything: bool = False) -> Iterator[str]:
+    """Return the lines of the table, none if there are no metrics.
+
+    Series at 0 are counted and left out, since they are exported from the start, unless ``everything`` is asked for.
+    """
     instruments = store.instruments()
     if not instruments:
         return
     processes = store.processes()
     yield from _heading(store, processes, screen)
     several = len(processes) > 1
-    numbers = [instrument for instrument in instruments if instrument.kind is not Kind.HISTOGRAM]
-    if numbers:
+    hidden = 0
+    for titles, rows_of, histograms in ((("value",), _number_rows, False), (_TITLES, _histogram_rows, True)):
+        chosen = [each for each in instruments if (each.kind is Kind.HISTOGRAM) is histograms]
+        blocks = [(each, list(rows_of(each, several))) for each in chosen]
+        if not everything:
+            hidden += sum(row.idle for _, rows in blocks for row in rows)
+            blocks = [(each, shown) for each, rows in blocks if (shown := [row for row in rows if not row.idle])]
+        if blocks:
+            yield ""
+            yield from _table(titles, blocks, screen)
+    if hidden:
         yield ""
-        yield from _table(numbers, ("value",), lambda instrument: _number_rows(instrument, several), screen)
-    histograms = [instrument for instrument in instruments if instrument.kind is Kind.HISTOGRAM]
-    if histograms:
-        yield ""
-        yield from _table(histograms, _TITLES, lambda instrument: _histogram_rows(instrument, several), screen)
+        text = f"{counted(hidden, 'series', 'series')} at 0 {'is' if hidden == 1 else 'are'} not shown"
+        yield screen.paint(f"{text} (--all shows them)", "dim")
 
 
 def _heading(store: MetricStore, processes: dict[str, int], screen: Screen) -> Iterator[str]:
@@ -78,13 +90,7 @@ def _heading(store: MetricStore, processes: dict[str, int], screen: Screen) -> I
         yield f"{title}  {screen.paint(line, 'dim')}"
 
 
-def _table(
-    instruments: Sequence[Instrument],
-    titles: tuple[str, ...],
-    rows_of: Callable[[Instrument], Iterable[_Row]],
-    screen: Screen,
-) -> Iterator[str]:
-    blocks = [(instrument, list(rows_of(instrument))) for instrument in instruments]
+def _table(titles: tuple[str, ...], blocks: Sequence[_Block], screen: Screen) -> Iterator[str]:
     layout = _fit(titles, blocks, screen)
     yield from layout.title_line()
     for instrument, rows in blocks:
@@ -109,7 +115,7 @@ def _block(instrument: Instrument, rows: Sequence[_Row], layout: _Layout, screen
     for row in shown:
         yield from layout.lines(row)
     if len(zeros) > 1:
-        # Series are exported at 0 from the start, so that alerts see them rise: they are named, but get no row each.
+        # They are named, but get no row each.
         text = "at 0: " + "; ".join(row.labels or "no attributes" for row in zeros)
         for line in screen.wrap(text, screen.width - len(_INDENT)):
             yield _INDENT + screen.paint(line, "dim")
@@ -184,7 +190,7 @@ class _Layout:
         yield self.row("", 0, row)
 
 
-def _fit(titles: tuple[str, ...], blocks: Sequence[tuple[Instrument, Sequence[_Row]]], screen: Screen) -> _Layout:
+def _fit(titles: tuple[str, ...], blocks: Sequence[_Block], screen: Screen) -> _Layout:
     rows = [row for _, own in blocks for row in own]
 
     def widths(chosen: tuple[int, ...]) -> tuple[int, ...]:
@@ -214,7 +220,7 @@ def _number_rows(instrument: Instrument, several_services: bool) -> Iterator[_Ro
         return
     for entry in series:
         value = _number(entry)
-        idle = value == 0 and instrument.kind is Kind.COUNTER
+        idle = value == 0
         style = "dim" if idle else "yellow" if value and _is_bad(instrument, entry) else ""
         yield _Row(_labels(entry, several_services), (quantity(value, instrument.unit),), style, idle)
 
@@ -229,12 +235,13 @@ def _gauge_rows(instrument: Instrument, series: list[Series], several_services: 
         if len(entries) > _MOST_GAUGE_ROWS:
             low, high = (quantity(value, instrument.unit) for value in (min(values), max(values)))
             text = f"{labels} over {len(entries)} processes".strip()
-            yield _Row(text, (low if low == high else f"{low} to {high}",), "yellow" if bad else "")
+            idle = not bad and not any(values)
+            yield _Row(text, (low if low == high else f"{low} to {high}",), "yellow" if bad else "", idle)
             continue
         for entry, value in zip(entries, values, strict=True):
             process = f"{labels} process {entry.process[:8]}".strip() if len(entries) > 1 else labels
             style = "yellow" if _gauge_is_bad(instrument, value) else ""
-            yield _Row(process, (quantity(value, instrument.unit),), style)
+            yield _Row(process, (quantity(value, instrument.unit),), style, idle=value == 0 and not style)
 
 
 _TITLES = ("count", "sum", "avg", "min", "p50", "p95", "max")

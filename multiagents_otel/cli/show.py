@@ -59,6 +59,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         default=_LIMIT,
         help="show the N most recent traces (default: %(default)s; 0: all)",
     )
+    parser.add_argument("--all", dest="everything", action="store_true", help="show the metrics' series at 0 too")
     parser.add_argument("--no-metrics", action="store_true", help="leave out the metrics")
     parser.add_argument(
         "--metric",
@@ -125,7 +126,8 @@ def _show(files: Sequence[OtlpFile], args: argparse.Namespace) -> int:
             _complain(_nothing(index))
         return FAILED
     let_anything_be_printed()
-    for line in _output(index, chosen, bool(instruments), screen_for(args.width, args.color), args.limit):
+    with_metrics, screen = bool(instruments), screen_for(args.width, args.color)
+    for line in _output(index, chosen, screen, limit=args.limit, with_metrics=with_metrics, everything=args.everything):
         print(line)
     return status
 
@@ -139,7 +141,13 @@ def _listed(index: TraceIndex) -> list[TraceSummary]:
 
 
 def _output(
-    index: TraceIndex, chosen: Sequence[TraceSummary], with_metrics: bool, screen: Screen, limit: int
+    index: TraceIndex,
+    chosen: Sequence[TraceSummary],
+    screen: Screen,
+    *,
+    limit: int,
+    with_metrics: bool,
+    everything: bool,
 ) -> Iterator[str]:
     shown = chosen[-limit:] if limit else chosen
     hidden = len(chosen) - len(shown)
@@ -154,7 +162,7 @@ def _output(
     if with_metrics:
         if shown:
             yield from ("", screen.paint(screen.glyphs.rule * screen.width, "dim"), "")
-        yield from metric_table(index.metrics, screen)
+        yield from metric_table(index.metrics, screen, everything=everything)
 
 
 def _loaded(index: TraceIndex, shown: Sequence[TraceSummary]) -> Iterator[Trace]:

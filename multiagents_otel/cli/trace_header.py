@@ -29,6 +29,8 @@ class _Subject:
     status: str
     detail: str
     duration: int | None
+    error: str = ""
+    note: str = ""
 
 
 def trace_header(trace: Trace, tops: list[Node], findings: Findings, screen: Screen) -> Iterator[str]:
@@ -49,8 +51,11 @@ def _title(subject: _Subject, screen: Screen) -> Iterator[str]:
         glyph, style = glyphs.pending, "yellow"
     else:
         glyph, style = glyphs.error, "red"
-    tail = f"  {subject.status}{subject.detail}"
+    tail = f"  {subject.status}{subject.detail}{subject.note}"
+    told = f"  {subject.status}{subject.detail}: {subject.error}{subject.note}" if subject.error else tail
     length = "" if subject.duration is None else f"  {nanoseconds(subject.duration)}"
+    beside = columns(screen.safe(subject.title + told)) + columns(length) <= screen.width - 2
+    tail = told if beside else tail
     title = screen.clip(subject.title, max(10, screen.width - 2 - columns(tail) - columns(length)))
     yield (
         screen.paint(f"{glyph} ", style)
@@ -58,6 +63,12 @@ def _title(subject: _Subject, screen: Screen) -> Iterator[str]:
         + screen.paint(screen.clip(tail, max(0, screen.width - 2 - columns(title) - columns(length))), style)
         + screen.paint(length, "bold")
     )
+    if subject.error and not beside:
+        yield (
+            "  "
+            + screen.paint("error       ", "dim")
+            + screen.paint(screen.clip(subject.error, screen.width - 14), style)
+        )
     if subject.transaction:
         yield "  " + screen.paint("transaction ", "dim") + screen.clip(subject.transaction, screen.width - 14)
 
@@ -115,10 +126,22 @@ def _workflow(span: Span, recovered: bool) -> _Subject:
     status = as_text(span.attributes.get(semconv.WORKFLOW_STATUS)) or ("error" if span.error else "ok")
     failed = as_text(span.attributes.get(semconv.FAILED_STEP))
     detail = f" at step {failed}" if failed else ""
-    if recovered:
-        detail += ", ended after all later"
     workflow = as_text(span.attributes.get(semconv.WORKFLOW_ID))
-    return _Subject(workflow or span.name, transaction_of(span), status, detail, span.duration)
+    return _Subject(
+        workflow or span.name,
+        transaction_of(span),
+        status,
+        detail,
+        span.duration,
+        _error_of(span, status),
+        ", ended after all later" if recovered else "",
+    )
+
+
+def _error_of(span: Span | None, status: str) -> str:
+    """Why it failed, where the status does not say it already."""
+    error = as_text(span.attributes.get(semconv.ERROR_TYPE)) if span is not None and span.error else ""
+    return error if error != status else ""
 
 
 def _pending(trace: Trace, log: LogEvent) -> _Subject:
@@ -152,4 +175,6 @@ def _other(trace: Trace, tops: list[Node]) -> _Subject:
         "",
     )
     title = workflow if first is None and workflow else span.name
-    return _Subject(title, transaction, "error" if any(entry.error for entry in trace.spans) else "ok", "", end - start)
+    failed = first if first is not None and first.error else next((entry for entry in trace.spans if entry.error), None)
+    status = "error" if failed is not None else "ok"
+    return _Subject(title, transaction, status, "", end - start, _error_of(failed, status))

@@ -20,6 +20,8 @@ class Call:
         workflow: the workflow of the saga, if it has not ended.
         failure: of the step that failed in it.
         ended: the saga had already ended when it was loaded.
+        result: the event that it is a call with.
+        loading: the saga is being loaded.
     """
 
     __slots__ = (
@@ -27,6 +29,8 @@ class Call:
         "command_id",
         "ended",
         "failure",
+        "loading",
+        "result",
         "saga",
         "start",
         "start_ns",
@@ -35,17 +39,19 @@ class Call:
         "workflow",
     )
 
-    def __init__(self, *, starting: bool = False, command_id: str | None = None) -> None:
+    def __init__(self, result: Any = None, *, starting: bool = False) -> None:
+        self.result = result
         self.starting = starting
         self.start_ns = time_ns()
         self.start = perf_counter_ns()
         self.caller: Context = get_current()
-        self.command_id = command_id
+        self.command_id: str | None = None
         self.saga: Any = None
         self.workflow: Workflow | None = None
         self.failure: Failure | None = None
         self.swallowed: BaseException | None = None
         self.ended = False
+        self.loading = False
 
 
 CALL: ContextVar[Call | None] = ContextVar("multiagents_otel_call", default=None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import sys
 import threading
 import weakref
@@ -23,6 +22,7 @@ from multiagents_otel.instrumentation.worker import WorkerInstrumentation
 from multiagents_otel.instrumentation.workflow import WorkflowInstrumentation
 from multiagents_otel.telemetry.bus import Buses
 from multiagents_otel.telemetry.core import Telemetry
+from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.telemetry.workflows import Workflows
 
 _logger = logging.getLogger("multiagents_otel")
@@ -42,6 +42,7 @@ class _Instrumentation:
         self.orchestrators = WorkflowInstrumentation(self.telemetry, self.workflows, self.buses, self.patches)
         steps = StepInstrumentation(self.telemetry, self.workflows, self.patches)
         parts = (self.buses, self.workers, self.orchestrators, steps)
+        on_fork(in_child=self._in_forked_child)
         self.table: list[Patch] = [patch for part in parts for patch in part.table()]
 
     def apply(self, module: str | None = None) -> bool:
@@ -64,14 +65,23 @@ class _Instrumentation:
         ]
         if not adopters:
             return
-        for thing in gc.get_objects():
-            for cls, adopt in adopters:
-                # type(), not isinstance(): a lazy proxy would load what it stands for.
-                if issubclass(type(thing), cls):
-                    try:
-                        adopt(thing)
-                    except Exception:
-                        self.telemetry.guard.caught("event_bus")
+        # type(), not isinstance(): a lazy proxy would load what it stands for.
+        live = [(thing, adopt) for thing in gc.get_objects() for cls, adopt in adopters if issubclass(type(thing), cls)]
+        try:
+            for kind in {type(thing) for thing, _ in live}:
+                self.patches.extend(kind)  # every class before any bus, whose handlers are taken again from it
+        except Exception:
+            self.telemetry.guard.caught("event_bus")
+        for thing, adopt in live:
+            try:
+                adopt(thing)
+            except Exception:
+                self.telemetry.guard.caught("event_bus")
+
+    def _in_forked_child(self) -> None:
+        # What is under way goes on in the parent.
+        self.workflows.clear()
+        self.telemetry.executing.clear()
 
     def remove(self) -> list[Handler]:
         """Take everything out; returns the handlers that could not be reached and now only pass through."""
@@ -161,17 +171,6 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         self._given_buses.describe(bus, system)
         if self._active is not None:
             self._active.buses.adopt(bus, system)
-
-
-def _in_forked_child() -> None:
-    active = MultiAgentsInstrumentor._active
-    if active is not None:  # what is under way goes on in the parent
-        active.workflows.clear()
-        active.telemetry.executing.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_forked_child)
 
 
 def _imported(module: Any) -> None:

@@ -75,11 +75,13 @@ def _unbound(owner: Any, original: Any) -> Callable[..., Any]:
 
 
 class PatchSet:
-    """Applied patches. Nothing is kept but the originals, and undoing puts them back in reverse."""
+    """Applied patches. Nothing is kept but the rows and the originals, and undoing puts them back in reverse."""
 
     def __init__(self, switch: Switch) -> None:
         self.switch = switch
         self._applied: list[_Applied] = []
+        self._odd: set[tuple[type, str]] = set()
+        self._extensible: list[tuple[type, str, Callable[[Any], Any]]] = []
 
     def apply(self, patches: Iterable[Patch]) -> bool:
         """Apply rows whose module is imported; False if that failed.
@@ -98,6 +100,8 @@ class PatchSet:
                     missing.append(".".join(part for part in (patch.module, patch.owner, patch.name) if part))
                 else:
                     self.replace(owner, patch.name, patch.build)
+                    if isinstance(owner, type) and patch.name != "__init__":
+                        self._extensible.append((owner, patch.name, patch.build))
         except Exception:
             self.undo()
             _logger.exception("multiagents-framework could not be instrumented and runs as it is")
@@ -118,6 +122,29 @@ class PatchSet:
         setattr(owner, name, replacement)
         self._applied.append(_Applied(owner, name, original, replacement))
 
+    def extend(self, cls: type) -> None:
+        """Apply what is applied to a base class to what a subclass overrides of it, wherever in its bases that stands.
+
+        A constructor is left alone, and, with one warning, an override that is no coroutine function any more or
+        has become one.
+        """
+        for base, name, build in self._extensible:
+            if cls is base or not issubclass(cls, base):
+                continue
+            owner = next(each for each in cls.__mro__ if name in vars(each))
+            if issubclass(base, owner) or self.has_replaced(owner, name):
+                continue
+            if inspect.iscoroutinefunction(getattr(owner, name)) == inspect.iscoroutinefunction(getattr(base, name)):
+                self.replace(owner, name, build)
+            elif (owner, name) not in self._odd:
+                self._odd.add((owner, name))
+                _logger.warning(
+                    "%s.%s is %s coroutine function, unlike the one that it overrides: what it does is not recorded",
+                    owner.__qualname__,
+                    name,
+                    "a" if inspect.iscoroutinefunction(getattr(owner, name)) else "no",
+                )
+
     def has_replaced(self, owner: Any, name: str) -> bool:
         """Whether an attribute is replaced, though somebody else may have wrapped the replacement since."""
         return any(row.owner is owner and row.name == name for row in self._applied)
@@ -137,6 +164,7 @@ class PatchSet:
     def undo(self) -> None:
         """Put every original back; a replacement under somebody else's wrapper stays, and does nothing."""
         self.switch.on = False
+        self._extensible.clear()
         while self._applied:
             row = self._applied.pop()
             if vars(row.owner).get(row.name, _MISSING) is not row.replacement:

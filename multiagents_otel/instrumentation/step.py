@@ -11,6 +11,7 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 
 from multiagents_otel import semconv
+from multiagents_otel.instrumentation.arguments import argument
 from multiagents_otel.instrumentation.call import CALL, definition_of
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.instrumentation.swallowed import telling_error
@@ -54,57 +55,64 @@ class StepInstrumentation:
         switch, guard = self._patches.switch, self._telemetry.guard
 
         @functools.wraps(original)
-        async def _publish_status_event(orchestrator: Any, context: Any, message: Any) -> Any:
+        async def _publish_status_event(orchestrator: Any, *args: Any, **kwargs: Any) -> Any:
             within = None
             if switch.on:
                 try:
-                    workflow = self._begun(orchestrator, context)
+                    workflow = self._begun(orchestrator, argument(args, kwargs, 0, "context"))
                     if workflow is not None:
                         within = inside(workflow.within(get_current()), STAGE, Stage(workflow))
                 except Exception:
                     guard.caught("workflow")
             if within is None:
-                return await original(orchestrator, context, message)
+                return await original(orchestrator, *args, **kwargs)
             with within:
-                return await original(orchestrator, context, message)
+                return await original(orchestrator, *args, **kwargs)
 
         return _publish_status_event
 
     def _begun(self, orchestrator: Any, saga: Any) -> Workflow | None:
         call = CALL.get()
-        if call is None:
+        if call is None or saga is None:
             return None
         if call.starting and call.workflow is None:
             call.saga = saga
-            call.workflow = self._workflows.begin(
-                saga, definition_of(orchestrator), call.caller, call.start_ns, call.start
-            )
+            call.workflow = self._workflows.find(saga, adopt=False)  # begun by the call of a base class inside this one
+            if call.workflow is None and not self._workflows.has_ended(saga.transaction_id):
+                call.workflow = self._workflows.begin(
+                    saga, definition_of(orchestrator), call.caller, call.start_ns, call.start
+                )
         return call.workflow
 
     def _execute_step(self, original: Callable[..., Any]) -> Callable[..., Any]:
         switch, guard = self._patches.switch, self._telemetry.guard
 
         @functools.wraps(original)
-        async def _execute_step(orchestrator: Any, context: Any, step: Any) -> Any:
+        async def _execute_step(orchestrator: Any, *args: Any, **kwargs: Any) -> Any:
             stage: Stage | None = None
             within = None
             if switch.on:
                 try:
-                    stage = self._start_step(orchestrator, context, step)
+                    saga, step = argument(args, kwargs, 0, "context"), argument(args, kwargs, 1, "step")
+                    if saga is not None and step is not None:
+                        stage = self._start_step(orchestrator, saga, step)
                     if stage is not None:
                         within = inside(_within_step(stage), STAGE, stage)
                 except Exception:
                     guard.caught("step")
             if stage is None or within is None:
-                return await original(orchestrator, context, step)
+                return await original(orchestrator, *args, **kwargs)
             with within:
-                result = await original(orchestrator, context, step)
+                result = await original(orchestrator, *args, **kwargs)
             self._step_started(stage)
             return result
 
         return _execute_step
 
     def _start_step(self, orchestrator: Any, saga: Any, step: Any) -> Stage | None:
+        outer = STAGE.get()
+        if outer is not None and outer.awaits(saga.transaction_id, step.name):
+            return None  # a subclass that calls super(): the same step
         self._begun(orchestrator, saga)
         call = CALL.get()
         if call is not None and call.ended:
@@ -135,25 +143,25 @@ class StepInstrumentation:
         switch, guard = self._patches.switch, self._telemetry.guard
 
         @functools.wraps(original)
-        async def _trigger_compensations(orchestrator: Any, context: Any) -> Any:
+        async def _trigger_compensations(orchestrator: Any, *args: Any, **kwargs: Any) -> Any:
             within = None
             if switch.on:
                 try:
-                    workflow = self._compensating(context)
+                    workflow = self._compensating(argument(args, kwargs, 0, "context"))
                     if workflow is not None:
                         within = inside(None, STAGE, Stage(workflow))
                 except Exception:
                     guard.caught("workflow")
             if within is None:
-                return await original(orchestrator, context)
+                return await original(orchestrator, *args, **kwargs)
             with within:
-                return await original(orchestrator, context)
+                return await original(orchestrator, *args, **kwargs)
 
         return _trigger_compensations
 
     def _compensating(self, saga: Any) -> Workflow | None:
         call = CALL.get()
-        if call is None:
+        if call is None or saga is None:
             return None
         if call.ended:
             return from_metadata(saga)  # requested all the same: in its trace, and counted

@@ -8,7 +8,10 @@ import sys
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
+import wrapt
+
 from multiagents_otel import semconv
+from multiagents_otel.instrumentation.arguments import argument, with_argument
 from multiagents_otel.instrumentation.event_bus import EventBusInstrumentation
 from multiagents_otel.instrumentation.handlers import WORKER_MANAGER_MODULE
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
@@ -42,6 +45,7 @@ class WorkerInstrumentation:
 
     def adopt(self, manager: Any) -> None:
         """Take note of a manager: its bus is instrumented, its workers' series start at 0."""
+        self._patches.extend(type(manager))
         self._buses.adopt(manager.event_bus)
         for worker in manager.workers:
             self._known(worker)
@@ -75,11 +79,12 @@ class WorkerInstrumentation:
         switch = self._patches.switch
 
         @functools.wraps(original)
-        def register(manager: Any, worker: Any) -> Any:
-            result = original(manager, worker)
+        def register(manager: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(manager, *args, **kwargs)
             if switch.on:
                 try:
-                    self._known(worker.get_worker_type())
+                    if (worker := argument(args, kwargs, 0, "worker")) is not None:
+                        self._known(worker.get_worker_type())
                 except Exception:
                     self._telemetry.guard.caught("worker")
             return result
@@ -90,21 +95,22 @@ class WorkerInstrumentation:
         switch, telemetry = self._patches.switch, self._telemetry
 
         @functools.wraps(original)
-        async def _handle_command(manager: Any, worker: Any, event_data: Any) -> Any:
+        async def _handle_command(manager: Any, *args: Any, **kwargs: Any) -> Any:
             if not switch.on:
-                return await original(manager, worker, event_data)
+                return await original(manager, *args, **kwargs)
             delivery = DELIVERY.get()
             token = None
             if delivery is None or delivery.claimed or not delivery.deferred:
                 # The bus gave it to a handler that is not wrapped.
+                worker, event_data = argument(args, kwargs, 0, "worker"), argument(args, kwargs, 1, "event_data")
                 delivery = self._deliver(manager, worker, event_data)
                 token = DELIVERY.set(delivery) if delivery is not None else None
             try:
-                result = await original(manager, worker, event_data)
+                result = await original(manager, *args, **kwargs)
             finally:
                 if token is not None:
                     DELIVERY.reset(token)
-            if delivery is not None and delivery.swallowed is not None:
+            if delivery is not None and delivery.swallowed is not None and not delivery.ended:
                 try:  # the command could not be read: no task was started
                     delivery.begin()
                     delivery.end(None)
@@ -128,21 +134,27 @@ class WorkerInstrumentation:
 
     def _execute(self, original: Callable[..., Any]) -> Callable[..., Any]:
         switch, telemetry = self._patches.switch, self._telemetry
+        own = getattr(original, "__module__", None) != WORKER_MANAGER_MODULE
 
         @functools.wraps(original)
-        async def _execute_worker_with_timeout(manager: Any, worker: Any, command: Any) -> Any:
-            execution, proxy = None, worker
+        async def _execute_worker_with_timeout(manager: Any, *args: Any, **kwargs: Any) -> Any:
+            execution = None
             if switch.on:
                 try:
-                    execution = self._begin(worker, command)
-                    if execution is not None:
-                        proxy = WorkerProxy(worker, execution, telemetry)
+                    worker, command = argument(args, kwargs, 0, "worker"), argument(args, kwargs, 1, "command")
+                    if worker is not None and command is not None:
+                        execution = self._begin(worker, command)
+                        if execution is not None:
+                            proxy: Any = WorkerProxy(worker, execution, telemetry)
+                            if own:  # the framework calls nothing but `process` on it; who knows what others do
+                                proxy = WholeWorker(worker, proxy)
+                            args, kwargs = with_argument(args, kwargs, 0, "worker", proxy)
                 except Exception:
                     telemetry.guard.caught("worker")
             if execution is None:
-                return await original(manager, worker, command)
+                return await original(manager, *args, **kwargs)
             try:
-                result = await original(manager, proxy, command)
+                result = await original(manager, *args, **kwargs)
             except BaseException as exception:
                 self._end(execution, exception)
                 raise
@@ -173,6 +185,18 @@ class WorkerInstrumentation:
 
         logger = sys.modules[WORKER_MANAGER_MODULE].logger
         return telling_error(logger, self._patches.switch, swallowed)
+
+
+class WholeWorker(wrapt.ObjectProxy):  # type: ignore[type-arg,misc,unused-ignore]
+    """Stands for a worker in a manager's own way to execute it: whatever is done with it is done with the worker."""
+
+    def __init__(self, worker: Any, proxy: WorkerProxy) -> None:
+        super().__init__(worker)
+        self._self_proxy = proxy
+
+    async def process(self, *args: Any, **kwargs: Any) -> Any:
+        """The worker's own, inside its span."""
+        return await self._self_proxy.process(*args, **kwargs)
 
 
 class _Asyncio:

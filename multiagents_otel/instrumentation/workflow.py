@@ -8,6 +8,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from multiagents_otel import semconv
+from multiagents_otel.instrumentation.arguments import argument
 from multiagents_otel.instrumentation.call import CALL, Call, definition_of
 from multiagents_otel.instrumentation.event_bus import EventBusInstrumentation
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
@@ -49,6 +50,7 @@ class WorkflowInstrumentation:
 
     def adopt(self, orchestrator: Any) -> None:
         """Take note of an orchestrator: its bus is instrumented, its workflow's series start at 0."""
+        self._patches.extend(type(orchestrator))
         bus = orchestrator.event_bus
         self._buses.adopt(bus)
         if getattr(orchestrator, "_running", False) and not isinstance(getattr(bus, "handlers", None), dict):
@@ -78,12 +80,15 @@ class WorkflowInstrumentation:
 
         return __init__
 
-    def _call(self, orchestrator: Any, *, starting: bool = False) -> Call | None:
+    def _call(self, orchestrator: Any, result: Any = None, *, starting: bool = False) -> Call | None:
         """What a call into an orchestrator is known by; None if nothing of it is to be recorded."""
         try:
             if self._telemetry.idle or any(ref() is orchestrator for ref in self._unseen):
                 return None
-            return Call(starting=starting)
+            outer = CALL.get()
+            if result is not None and outer is not None and outer.result is result:
+                return None  # a subclass that calls super(): the same call
+            return Call(result, starting=starting)
         except Exception:
             self._telemetry.guard.caught("workflow")
             return None
@@ -135,6 +140,8 @@ class WorkflowInstrumentation:
             saga = next((saga for saga in sagas if saga.data is data), None)
             if saga is None or self._workflows.find(saga, adopt=False) is not None:
                 return
+            if self._workflows.has_ended(saga.transaction_id):
+                return
             workflow = self._workflows.begin(saga, definition_of(orchestrator), call.caller, call.start_ns, call.start)
         self._workflows.end(workflow, WorkflowStatus.FAILED, failure_of(exception))
 
@@ -176,10 +183,11 @@ class WorkflowInstrumentation:
         switch, guard = self._patches.switch, self._telemetry.guard
 
         @functools.wraps(original)
-        async def _handle_result_event(orchestrator: Any, event_data: Any) -> Any:
-            call = self._call(orchestrator) if switch.on else None
+        async def _handle_result_event(orchestrator: Any, *args: Any, **kwargs: Any) -> Any:
+            event_data = argument(args, kwargs, 0, "event_data")
+            call = self._call(orchestrator, event_data) if switch.on else None
             if call is None:
-                return await original(orchestrator, event_data)
+                return await original(orchestrator, *args, **kwargs)
             try:
                 if isinstance(event_data, MutableMapping):
                     event_data.pop(semconv.CARRIER_KEY, None)
@@ -190,7 +198,7 @@ class WorkflowInstrumentation:
                 guard.caught("workflow")
             try:
                 with inside(None, CALL, call):
-                    return await original(orchestrator, event_data)
+                    return await original(orchestrator, *args, **kwargs)
             finally:  # also when it was cancelled while it told of the workflow's end
                 self._settle(call)
 
@@ -232,12 +240,18 @@ class WorkflowInstrumentation:
 
         @functools.wraps(original)
         async def _load_context(orchestrator: Any, *args: Any, **kwargs: Any) -> Any:
-            saga = await original(orchestrator, *args, **kwargs)
-            if switch.on and (call := CALL.get()) is not None:
-                try:
-                    self._loaded(orchestrator, call, saga)
-                except Exception:
-                    guard.caught("workflow")
+            call = CALL.get() if switch.on else None
+            if call is None or call.loading:  # a subclass that calls super(): what it gives back itself is looked at
+                return await original(orchestrator, *args, **kwargs)
+            call.loading = True
+            try:
+                saga = await original(orchestrator, *args, **kwargs)
+            finally:
+                call.loading = False
+            try:
+                self._loaded(orchestrator, call, saga)
+            except Exception:
+                guard.caught("workflow")
             return saga
 
         return _load_context

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Final
 
 _logger = logging.getLogger("multiagents_otel")
 
 _LOG_INTERVAL_SECONDS = 60.0
+
+
+_OURS: Final = (
+    "multiagents_otel failed in %s (%s) and went on without it; the application is not affected "
+    "(counted in multiagents.otel.errors, logged once a minute, details at DEBUG)"
+)
+_OF_USERS: Final = (
+    "%s raised %s: your hook, not multiagents_otel, which went on without it; the application is not affected "
+    "(counted in multiagents.otel.errors, logged once a minute, details at DEBUG)"
+)
+
+
+def _raised() -> str:
+    kind = sys.exc_info()[0]
+    return kind.__name__ if kind is not None else ""
 
 
 class Guard:
@@ -27,11 +44,11 @@ class Guard:
         self._quiet_until: dict[str, float] = {}
         self._inside = threading.local()
 
-    def caught(self, component: str) -> None:
+    def caught(self, component: str, of_users: str = "") -> None:
         """Count the exception being handled, and log it at most once a minute for each component.
 
         The record is a WARNING without the exception's text, which may hold a secret; the traceback
-        is logged at DEBUG.
+        is logged at DEBUG. ``of_users`` names what raised where that is the user's own, a hook.
         """
         if self.strict:
             raise
@@ -42,14 +59,11 @@ class Guard:
         try:
             self._count(component)
             now = time.monotonic()
-            if now >= self._quiet_until.get(component, 0.0):
-                self._quiet_until[component] = now + _LOG_INTERVAL_SECONDS
-                _logger.warning(
-                    "multiagents_otel failed in %s and went on without it; the application is not affected "
-                    "(counted in multiagents.otel.errors, logged once a minute, details at DEBUG)",
-                    component,
-                )
-                _logger.debug("multiagents_otel failed in %s", component, exc_info=True)
+            who = of_users or component
+            if now >= self._quiet_until.get(who, 0.0):
+                self._quiet_until[who] = now + _LOG_INTERVAL_SECONDS
+                _logger.warning(_OF_USERS if of_users else _OURS, who, _raised())
+                _logger.debug("%s raised", who, exc_info=True)
         except Exception:  # noqa: S110 - the last line of defence has nobody left to tell
             pass
         finally:

@@ -115,17 +115,18 @@ class Telemetry:
             name = names[event_type] = f"{operation} {label}"
         return name
 
-    def call_hook(self, hook: Callable[..., Any] | None, span: Span | None, *args: Any) -> None:
-        """Call a user's hook; whatever it raises is ours to swallow."""
+    def call_hook(self, name: str, span: Span | None, *args: Any) -> None:
+        """Call the user's hook of a name, if there is one; whatever it raises is swallowed, and told as the user's."""
+        hook: Callable[..., Any] | None = getattr(self.options, name)
         if hook is None:
             return
         try:
             result = hook(span or trace.INVALID_SPAN, *args)
             if asyncio.iscoroutine(result):
                 result.close()  # a lambda around an async function: nobody will ever await it
-                raise TypeError("a hook must be a plain function")
+                raise TypeError("a hook must be a plain function: nobody would await this one")
         except (Exception, asyncio.CancelledError):
-            self.guard.caught("hook")
+            self.guard.caught("hook", name)
 
     def tell(self, what: str, *args: Any) -> None:
         """Tell every observer; call it only ``if OBSERVERS``. One that raises costs the others nothing."""

@@ -18,6 +18,7 @@ from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.event import Event, text
 from multiagents_otel.telemetry.failure import Failure, failure_of
+from multiagents_otel.telemetry.inside import given_back
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import Operation
 from multiagents_otel.telemetry.propagation import told_name, told_time
@@ -145,13 +146,14 @@ class Delivery(Operation):
         data: the event's dict.
         deferred: a WorkerManager takes it: its execution, in a task of its own, is what is processed.
         claimed: that execution has begun.
-        spans: whether anything of it may be recorded as a span.
+        recorded: whether anything of it may be recorded as a span, what hangs below it included.
+        spans: whether that holds for its own span, whose event is not excluded.
         swallowed: an exception that the framework caught inside the handler: to us the handler raised.
     """
 
     __slots__ = (
         "_delivery_token", "_execution_token", "_stage_token", "claimed", "data", "deferred", "info", "message",
-        "spans", "swallowed",
+        "recorded", "spans", "swallowed",
     )  # fmt: skip
 
     def __init__(self, telemetry: Telemetry, info: BusInfo, message: Message, data: Any, deferred: bool) -> None:
@@ -165,19 +167,16 @@ class Delivery(Operation):
         self._delivery_token: Token[Delivery | None] | None = None
         self._stage_token: Token[Any] | None = None
         self._execution_token: Token[Any] | None = None
-        self.spans = (
-            telemetry.tracing
-            and not message.excluded
-            and (message.kind != semconv.STATUS_EVENT or telemetry.options.status_events)
-        )
-        if self.spans and message.workflow_id is not None:
+        self.recorded = telemetry.tracing and (message.kind != semconv.STATUS_EVENT or telemetry.options.status_events)
+        if self.recorded and message.workflow_id is not None:
             # The workflow's sampling decision was made once: what is not sampled costs no span.
             parent = trace.get_current_span(message.context).get_span_context()
-            self.spans = bool(parent.trace_flags & 1) or not parent.is_valid
+            self.recorded = bool(parent.trace_flags & 1) or not parent.is_valid
+        self.spans = self.recorded and not message.excluded
 
     def suppress(self) -> None:
         """The application asked for no instrumentation: no span, here and inside the handler."""
-        self.spans = False
+        self.recorded = self.spans = False
         self.context = context_api.set_value("suppress_instrumentation", True, self.context)
 
     @property
@@ -199,7 +198,7 @@ class Delivery(Operation):
         if self.spans and telemetry.options.detailed_timing:
             self._open(links)
         if telemetry.options.process_hook is not None:
-            telemetry.call_hook(telemetry.options.process_hook, self.span, self.message.name, self.data)
+            telemetry.call_hook("process_hook", self.span, self.message.name, self.data)
 
     def _open(self, links: tuple[Link, ...] | None = None) -> None:
         name = self._telemetry.span_name(semconv.PROCESS, self.message.name)
@@ -220,9 +219,7 @@ class Delivery(Operation):
         token, self._delivery_token = self._delivery_token, None
         if token is None:
             return
-        try:
-            DELIVERY.reset(token)
-        except ValueError:  # driven on in another context, where there is nothing to give back
+        if not given_back(DELIVERY, token):
             self.forget()
             return
         if self._execution_token is not None:
@@ -259,11 +256,4 @@ class Delivery(Operation):
         self.close(failure)
         self.message.handled(self.context)
         if self._telemetry.options.messaging_metrics and not self.message.excluded:
-            self._messaging_metrics(failure)
-
-    def _messaging_metrics(self, failure: Failure | None) -> None:
-        ledger, instruments = self._telemetry.ledger, self._telemetry.instruments
-        error = ledger.error(failure.error_type) if failure is not None else ""
-        key = (semconv.PROCESS, self.info.system, self.info.prefix + ledger.event(self.message.name), error)
-        instruments.record(semconv.MESSAGING_PROCESS_DURATION, self.elapsed, key, self.context)
-        ledger.add(semconv.MESSAGING_CONSUMED, key)
+            self.measure_message(semconv.PROCESS, self.info, self.message.name, failure)

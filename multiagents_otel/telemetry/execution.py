@@ -17,6 +17,7 @@ from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import Delivery
 from multiagents_otel.telemetry.event import seconds
 from multiagents_otel.telemetry.failure import Failure, failure_of
+from multiagents_otel.telemetry.inside import given_back
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import Operation
 from multiagents_otel.telemetry.sending import EXECUTION
@@ -32,7 +33,7 @@ class Execution(Operation):
 
     __slots__ = (
         "_cancelled_ns", "_elapsed", "_excluded", "_execution_token", "_failure", "_outcome", "_queue_time",
-        "_timeout", "_worker", "delivery", "label",
+        "_running", "_timeout", "_worker", "delivery", "label",
     )  # fmt: skip
 
     def __init__(self, telemetry: Telemetry, worker: str, timeout: Any, delivery: Delivery) -> None:
@@ -48,6 +49,7 @@ class Execution(Operation):
         self._failure: Failure | None = None
         self._cancelled_ns: int | None = None
         self._elapsed = 0.0
+        self._running = False
         self.delivery = delivery
         published = delivery.message.published_ns
         self._queue_time = telemetry.delays.since(published) if published is not None else None
@@ -73,11 +75,23 @@ class Execution(Operation):
 
     # --- the worker ----------------------------------------------------------------------------
 
-    def start_worker(self) -> None:
-        """``worker.process`` is about to be called: its span becomes the current one."""
+    def start_worker(self) -> bool:
+        """``worker.process`` is about to be called: its span becomes the current one.
+
+        A manager of the user's may call it again: each attempt is an execution of its own, the last one's outcome
+        is the command's. False for one beside another that is still under way: it is not recorded.
+        """
+        if self._running:
+            return False
+        self._running = True
+        if self._cancelled_ns is not None:
+            self._timed_out()
+        if self._outcome is not None:
+            self._outcome = self._failure = self._cancelled_ns = self.span = None
+            self.ended, self.context = False, self.delivery.context
         self.start_ns, self.start = time_ns(), perf_counter_ns()
         delivery = self.delivery
-        if delivery.spans and not self._excluded:
+        if delivery.recorded and not self._excluded:
             kind = SpanKind.INTERNAL
             if self._telemetry.options.detailed_timing:
                 attributes: dict[str, Any] = {}
@@ -100,9 +114,11 @@ class Execution(Operation):
             self._telemetry.executing.add(self)
         if OBSERVERS:
             self._telemetry.tell("execution_started", self)
+        return True
 
     def worker_ended(self, exception: BaseException | None) -> None:
         """``worker.process`` returned or raised."""
+        self._running = False
         if isinstance(exception, GeneratorExit):
             self.forget()
         else:
@@ -157,9 +173,9 @@ class Execution(Operation):
         if isinstance(exception, GeneratorExit):
             delivery.forget()
         else:
-            if self._execution_token is not None:
-                EXECUTION.reset(self._execution_token)
-                self._execution_token = None
+            token, self._execution_token = self._execution_token, None
+            if token is not None and not given_back(EXECUTION, token):
+                delivery.forget()
             delivery.detach()
         if cancelled:
             self._settle(Outcome.CANCELLED, None)
@@ -198,10 +214,13 @@ class WorkerProxy:
     async def process(self, *args: Any, **kwargs: Any) -> Any:
         """The worker's own ``process`` inside the ``worker`` span; result and exception are the worker's."""
         execution, guard = self._execution, self._guard
+        started = True
         try:
-            execution.start_worker()
+            started = execution.start_worker()
         except Exception:
             guard.caught("worker")
+        if not started:
+            return await self._worker.process(*args, **kwargs)
         try:
             result = await self._worker.process(*args, **kwargs)
         except BaseException as exception:

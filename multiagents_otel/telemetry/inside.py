@@ -11,6 +11,15 @@ from opentelemetry.context import Context
 T = TypeVar("T")
 
 
+def given_back(variable: ContextVar[Any], token: Token[Any]) -> bool:
+    """Give a variable the value that it had; False if the call was driven on in another context, without it."""
+    try:
+        variable.reset(token)
+    except ValueError:
+        return False
+    return True
+
+
 class inside(Generic[T]):  # noqa: N801 - reads as the statement that it is
     """``with inside(context, VARIABLE, value):`` gives all of it back at the end, on errors and on cancellation too.
 
@@ -33,10 +42,8 @@ class inside(Generic[T]):  # noqa: N801 - reads as the statement that it is
     def __exit__(self, kind: type[BaseException] | None, _exception: object, _traceback: object) -> None:
         if kind is not None and issubclass(kind, GeneratorExit):
             return
-        if self._token is not None and self._variable is not None:
-            try:
-                self._variable.reset(self._token)
-            except ValueError:  # driven on in another context, where there is nothing to give back
-                return
+        variable, token = self._variable, self._token
+        if token is not None and variable is not None and not given_back(variable, token):
+            return
         if self._context_token is not None:
             context_api.detach(self._context_token)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, NoOpMet
 
 from multiagents_otel import semconv
 from multiagents_otel.semconv import Instrument
+from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.telemetry.ledger import Key, Ledger
 from multiagents_otel.version import __version__
 
@@ -37,6 +37,7 @@ class Instruments:
 
     def __init__(self, meter: Meter, *, messaging: bool) -> None:
         self.ledger = Ledger()
+        on_fork(in_child=self.ledger.after_fork)
         self.gauges: dict[str, Gauge] = {}
         self.active = True
         self.enabled = False
@@ -109,26 +110,14 @@ class Instruments:
 _by_provider: weakref.WeakKeyDictionary[MeterProvider, Instruments] = weakref.WeakKeyDictionary()
 
 
-def _after_fork() -> None:
-    for instruments in list(_by_provider.values()):
-        instruments.ledger.after_fork()
-
-
-_fork_hook_registered = False
-
-
 def instruments_of(provider: MeterProvider | None, *, messaging: bool = False) -> Instruments:
     """The instruments of a provider (None: the global one), made at the first call, active from then on."""
-    global _fork_hook_registered
     provider = provider or get_meter_provider()
     instruments = _by_provider.get(provider)
     if instruments is None:
         meter = provider.get_meter(semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
         instruments = Instruments(meter, messaging=messaging)
         _by_provider[provider] = instruments
-        if not _fork_hook_registered and hasattr(os, "register_at_fork"):
-            _fork_hook_registered = True
-            os.register_at_fork(after_in_child=_after_fork)
     if messaging:
         instruments.add_messaging()
     instruments.active = True

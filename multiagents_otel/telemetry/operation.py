@@ -15,6 +15,7 @@ from multiagents_otel import semconv
 from multiagents_otel.telemetry.failure import Failure, exception_attributes
 
 if TYPE_CHECKING:
+    from multiagents_otel.telemetry.bus import BusInfo
     from multiagents_otel.telemetry.core import Telemetry
 
 
@@ -79,6 +80,18 @@ class Operation:
     def end_ns(self) -> int:
         """The wall clock now, as start plus monotonic time."""
         return self.start_ns + perf_counter_ns() - self.start
+
+    def measure_message(self, name: str, info: BusInfo, event_type: str, failure: Failure | None) -> None:
+        """Record the conventions' ``messaging.*`` metrics of a message that this operation sent or processed."""
+        ledger, record = self._telemetry.ledger, self._telemetry.instruments.record
+        error = ledger.error(failure.error_type) if failure is not None else ""
+        key = (name, info.system, info.prefix + ledger.event(event_type), error)
+        if name is semconv.SEND:
+            record(semconv.MESSAGING_OPERATION_DURATION, self.elapsed, (*key, semconv.SEND), self.context)
+            ledger.add(semconv.MESSAGING_SENT, key)
+        else:
+            record(semconv.MESSAGING_PROCESS_DURATION, self.elapsed, key, self.context)
+            ledger.add(semconv.MESSAGING_CONSUMED, key)
 
     def close(
         self, failure: Failure | None = None, attributes: Mapping[str, Any] | None = None, end_ns: int | None = None

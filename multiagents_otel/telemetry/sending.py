@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
@@ -17,6 +18,7 @@ from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.core import Telemetry, suppressed
 from multiagents_otel.telemetry.event import Event, seconds
 from multiagents_otel.telemetry.failure import Failure, failure_of, type_name
+from multiagents_otel.telemetry.inside import given_back
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import Operation
 
@@ -41,6 +43,17 @@ class Stage:
         self.step = step
         self.swallowed: BaseException | None = None
         self.recorded: BaseException | None = None
+
+    def awaits(self, transaction_id: str, step: object) -> bool:
+        """Whether it is the start of such a step, whose command has not been published yet."""
+        own = self.step
+        return (
+            own is not None
+            and own.name == step
+            and own.command_id is None
+            and not own.ended
+            and self.workflow.transaction_id == transaction_id
+        )
 
     def takes(self, event: Event) -> bool:
         """Whether an event of the workflow is what the stage is for: its step's command, or a compensation."""
@@ -98,7 +111,7 @@ class Sending(Operation):
             workflow_id = execution.delivery.message.workflow_id
         current = trace.get_current_span(self.context)
         parent = current.get_span_context()
-        spans = telemetry.tracing and not self._excluded and (kind != semconv.STATUS_EVENT or options.status_events)
+        spans = telemetry.tracing and (kind != semconv.STATUS_EVENT or options.status_events)
         if spans:
             if len(self.context) > 1 and suppressed(self.context):
                 spans = False
@@ -107,7 +120,7 @@ class Sending(Operation):
                 spans = bool(parent.trace_flags & 1) or not parent.is_valid or current.is_recording()
         if stage is not None and kind == semconv.COMPENSATION_EVENT:
             parent = self._start_compensate(stage.workflow, spans)
-        if spans:
+        if spans and not self._excluded:
             attributes = info.attributes(semconv.SEND, event, workflow_id)
             if options.detailed_timing:
                 self.open(telemetry.span_name(semconv.SEND, name), SpanKind.PRODUCER, attributes)
@@ -118,7 +131,7 @@ class Sending(Operation):
             else:
                 self._late_attributes = attributes
         if options.publish_hook is not None:
-            telemetry.call_hook(options.publish_hook, self.span, name, data)
+            telemetry.call_hook("publish_hook", self.span, name, data)
         carrier: dict[str, Any] = {}
         telemetry.propagation.inject(carrier, self.context, parent)
         carrier[semconv.CARRIER_PUBLISHED] = self.start_ns
@@ -210,11 +223,8 @@ class Sending(Operation):
     def detach(self) -> None:
         """Give the context back; the first thing after the call, whatever it did."""
         token, self._sending_token = self._sending_token, None
-        if token is not None:
-            try:
-                SENDING.reset(token)
-            except ValueError:  # driven on in another context, where there is nothing to give back
-                super().forget()
+        if token is not None and not given_back(SENDING, token):
+            super().forget()
         super().detach()
 
     def forget(self) -> None:
@@ -228,9 +238,12 @@ class Sending(Operation):
         event = self._event
         failure: Failure | None = None
         receivers = self.receivers
-        if receivers is not None and event.kind in semconv.ADDRESSED_EVENTS and not self.cluster and not self._excluded:
+        if receivers is not None and event.kind in semconv.ADDRESSED_EVENTS and not self.cluster:
             if receivers == 0:
                 failure = _UNDELIVERED
+            if self._excluded:
+                pass
+            elif receivers == 0:
                 self._count_undelivered()
             elif receivers > 1 and event.kind == semconv.COMMAND_EVENT:
                 self._count_duplicated()
@@ -245,6 +258,11 @@ class Sending(Operation):
         """``publish`` raised."""
         if self._flight is not None:
             self._workflows.in_flight.remove(self._flight)
+        if isinstance(exception, asyncio.CancelledError):  # a shutdown, a timeout of the caller's: no fault of the bus
+            if self._compensate is not None:
+                self._count_compensation(semconv.UNDELIVERED)
+            self.end(None)
+            return
         failure = failure_of(exception)
         if self._stage is not None:
             self._stage.recorded = exception
@@ -292,14 +310,7 @@ class Sending(Operation):
             if self.size is not None:
                 telemetry.instruments.record(semconv.EVENT_SIZE, self.size, (event.kind,), self.context)
             if telemetry.options.messaging_metrics:
-                self._messaging_metrics(failure)
-
-    def _messaging_metrics(self, failure: Failure | None) -> None:
-        instruments, info = self._telemetry.instruments, self._info
-        error = self._telemetry.ledger.error(failure.error_type) if failure is not None else ""
-        key = (semconv.SEND, info.system, info.prefix + self._telemetry.ledger.event(self._event.name), error)
-        instruments.record(semconv.MESSAGING_OPERATION_DURATION, self.elapsed, (*key, semconv.SEND), self.context)
-        self._telemetry.ledger.add(semconv.MESSAGING_SENT, key)
+                self.measure_message(semconv.SEND, self._info, event.name, failure)
 
     def _count_undelivered(self) -> None:
         ledger, event = self._telemetry.ledger, self._event

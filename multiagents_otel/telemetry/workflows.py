@@ -244,7 +244,7 @@ class Workflows:
             )
         else:
             span.set_attributes(attributes)
-        self._telemetry.call_hook(self._telemetry.options.step_hook, span, workflow.saga, step.name)
+        self._telemetry.call_hook("step_hook", span, workflow.saga, step.name)
         finish(span, failure, None, end_ns)
         return trace.set_span_in_context(span, NO_CONTEXT)
 
@@ -266,7 +266,7 @@ class Workflows:
         if status in (WorkflowStatus.COMPLETED, WorkflowStatus.CANCELLED):
             failure = None
         elif failure is None:
-            failure = Failure("_OTHER")
+            failure = Failure(semconv.OTHER)
         context = workflow.within(NO_CONTEXT)
         if workflow.identity.recorded:
             try:
@@ -303,7 +303,7 @@ class Workflows:
             )
         else:
             span.set_attributes(attributes)
-        self._telemetry.call_hook(self._telemetry.options.workflow_hook, span, workflow.saga, status.value)
+        self._telemetry.call_hook("workflow_hook", span, workflow.saga, status.value)
         recorded = workflow.recorded_exception
         if failure is not None and recorded is not None and failure.exception is cause_of(recorded):
             failure = failure._replace(exception=None)
@@ -354,16 +354,16 @@ class Workflows:
         if self._stalled.pop(workflow.transaction_id, None) is None:
             return
         self._remember(workflow.transaction_id)
-        self._ledger.add(semconv.WORKFLOWS, (self._ledger.workflow(workflow.workflow_id), status.value))
+        elapsed, _ = _elapsed(workflow.start_ns, workflow.start)
+        key, context = (self._ledger.workflow(workflow.workflow_id), status.value), workflow.within(NO_CONTEXT)
+        self._ledger.add(semconv.WORKFLOWS, key)
+        self._telemetry.instruments.record(semconv.WORKFLOW_DURATION, elapsed, key, context)
         if OBSERVERS:
-            elapsed, _end_ns = _elapsed(workflow.start_ns, workflow.start)
             self._telemetry.tell("workflow_ended", workflow, status, workflow.failure, elapsed)
         body = f"workflow {workflow.workflow_id}, reported as stalled, ended after all: {status.value}"
         attributes = {**self._ids(workflow), semconv.WORKFLOW_STATUS: status.value}
         try:
-            self._telemetry.log(
-                semconv.LOG_WORKFLOW_RECOVERED, SeverityNumber.INFO, body, workflow.within(NO_CONTEXT), attributes
-            )
+            self._telemetry.log(semconv.LOG_WORKFLOW_RECOVERED, SeverityNumber.INFO, body, context, attributes)
         except Exception:
             self._telemetry.guard.caught("log")
 

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from multiagents.event_bus.events import CommandEvent, EventMetadata
 from multiagents.event_bus.redis_bus import EventEncoder
 from multiagents.worker_sdk.decorators import dspy_worker
 from multiagents.worker_sdk.worker_manager import WorkerManager
@@ -729,3 +730,40 @@ async def test_A5_calls_that_end_in_another_context_end_silently_and_once() -> N
         "step.validate",
         "workflow.order_processing",
     ]
+
+
+async def driven_on(coroutine: Any) -> Any:
+    """The coroutine's result, all but its first part run in other contexts."""
+    within = contextvars.copy_context()
+    while True:
+        try:
+            waits_for = within.run(coroutine.send, None)
+        except StopIteration as stop:
+            return stop.value
+        if waits_for is not None:
+            waits_for._asyncio_future_blocking = False
+            await asyncio.wait([waits_for])
+        within = contextvars.Context()
+
+
+class DrivingManager(WorkerManager):
+    async def _handle_command(self, worker: Any, event_data: Any) -> None:
+        await driven_on(self._execute_worker_with_timeout(worker, CommandEvent(**event_data)))
+
+
+async def test_A5_an_execution_that_ends_in_another_context_ends_its_command_too() -> None:
+    with instrumented() as observed:
+        bus = MemoryBus()
+        manager = DrivingManager(bus, logger=SilentLogger())
+        manager.register(order_workers()[0])
+        await bus.start()
+        await manager.start()
+        metadata = EventMetadata(transaction_id="t", correlation_id="t.validate", source="test")
+        command = CommandEvent(metadata=metadata, worker_type="validate_order", payload=order_payload())
+        await bus.publish("command.validate_order", command.dict())
+        await bus.drain()
+        await manager.stop()
+        await bus.stop()
+        assert observed.metric("multiagents.events")["CommandEvent", "success"] == 1
+    assert {span.name for span in observed.ours} >= {"process command.validate_order", "worker.validate_order"}
+    assert observed.span("process command.validate_order").status.is_unset

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from multiagents_otel import __version__
 from tests.cli.shown import Run, Shown
 from tests.support.processes import Process
 
@@ -47,11 +48,36 @@ def test_the_program_finds_modules_where_it_found_them_before(tmp_path: Path) ->
         assert program.wait_ok().splitlines()[-1] == "found"
 
 
+def test_flags_before_the_program_are_opentelemetrys_variables_and_options_of_ours() -> None:
+    code = (
+        "import os; print(*(os.environ[name] for name in ('OTEL_SERVICE_NAME', 'OTEL_PYTHON_MULTIAGENTS_STALL_GRACE')))"
+    )
+    flags = ["--service_name=shop", "--multiagents-stall-grace", "3"]
+    with Process([_COMMAND, "run", *flags, sys.executable, "-c", code], env=_NOWHERE) as program:
+        assert program.wait_ok().splitlines()[-1] == "shop 3"
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_is_of_the_command_and_not_of_the_program(run: Run, flag: str) -> None:
+    shown = run("run", flag)
+    assert (shown.status, shown.err) == (0, "")
+    assert shown.out.startswith("usage: multiagents-otel run [-h]")
+    assert "--traces_exporter console" in shown.out
+
+
+def test_the_version_is_told(run: Run) -> None:
+    assert run("--version") == Shown(0, f"multiagents-otel {__version__}\n", "")
+
+
 @pytest.mark.parametrize(
     ("argv", "reason"),
     [
         ([], "no program is given"),
         (["no-such-program"], "there is no program 'no-such-program' on the PATH"),
+        (["--foo", "bar", "python"], "there is no flag '--foo' (flags of the program come after it)"),
+        (["-m", "app"], "there is no flag '-m' (flags of the program come after it)"),
+        (["--trace_exporter", "console"], "there is no flag '--trace_exporter': did you mean --traces_exporter?"),
+        (["--traces_exporter"], "--traces_exporter needs a value"),
         (["app.py"], "there is no program 'app.py': did you mean 'multiagents-otel run python app.py'?"),
     ],
 )

@@ -64,7 +64,7 @@ def test_a_failure_is_told_in_full_where_it_arose(show: Show) -> None:
     )
     assert shown.out == (
         """\
-✗ order  compensated at step charge  100 ms
+✗ order  compensated at step charge: shop.Declined  100 ms
   transaction txn-1
   trace       4bf92f3577b34da6a3ce929d0e0e4736
   started 2026-01-01 00:00:00.000 UTC · 3 spans in 2 processes
@@ -77,6 +77,19 @@ def test_a_failure_is_told_in_full_where_it_arose(show: Show) -> None:
            ↗ link to trace 0af7651916cd43dd8448eb211c80319c span 00f067aa0ba902b7
 """
     )
+
+
+def test_the_error_type_stands_in_the_header_whatever_the_width(show: Show) -> None:
+    kind = "warehouse.stock.errors.OutOfStockError"
+    lines = [spans(workflow(status="compensated", failed_step="charge", error=kind))]
+    wide, narrow = (show(lines, "--width", width).out.splitlines()[:2] for width in ("84", "80"))
+    assert wide == [f"✗ order  compensated at step charge: {kind}  100 ms", "  transaction txn-1"]
+    assert narrow == ["✗ order  compensated at step charge  100 ms", f"  error       {kind}"]
+
+
+def test_a_header_does_not_say_stalled_twice(show: Show) -> None:
+    lines = [spans(workflow(status="stalled", failed_step="charge", error="stalled"))]
+    assert show(lines).out.splitlines()[0] == "✗ order  stalled at step charge  100 ms"
 
 
 def test_an_error_says_its_kind_on_each_span_and_other_exceptions_are_listed(show: Show) -> None:

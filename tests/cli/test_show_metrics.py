@@ -23,32 +23,58 @@ def test_the_table_of_metrics(show: Show) -> None:
         "count": "4", "sum": 0.5, "min": 0.02, "max": 0.3,
         "bucketCounts": ["0", "2", "1", "1"], "explicitBounds": [0.01, 0.1, 0.25],
     }  # fmt: skip
-    shown = show(
-        [
-            metrics(
-                total(
-                    "multiagents.events",
-                    point({"asInt": "12"}, {"event.type": "CommandEvent", "status": "success"}),
-                    point({"asInt": "1"}, {"event.type": "CommandEvent", "status": "error"}),
-                    point({"asInt": "0"}, {"event.type": "ResultEvent", "status": "error"}),
-                    point({"asInt": "0"}, {"event.type": "ErrorEvent", "status": "error"}),
-                ),
-                {"name": "cpu", "unit": "%", "gauge": {"dataPoints": [point({"asDouble": 12.5})]}},
-                histogram("multiagents.worker.duration", point(duration, {"worker.name": "charge"})),
-            )
-        ]
-    )
-    assert shown == Shown(
+    lines = [
+        metrics(
+            total(
+                "multiagents.events",
+                point({"asInt": "12"}, {"event.type": "CommandEvent", "status": "success"}),
+                point({"asInt": "1"}, {"event.type": "CommandEvent", "status": "error"}),
+                point({"asInt": "0"}, {"event.type": "ResultEvent", "status": "error"}),
+                point({"asInt": "0"}, {"event.type": "ErrorEvent", "status": "error"}),
+            ),
+            total("multiagents.workflow.stalls", point({"asInt": "0"}, {"workflow.id": "order"})),
+            {"name": "cpu", "unit": "%", "gauge": {"dataPoints": [point({"asDouble": 12.5})]}},
+            {"name": "waiting", "gauge": {"dataPoints": [point({"asInt": "0"})]}},
+            {"name": "multiagents.event_bus.listener.active", "gauge": {"dataPoints": [point({"asInt": "0"})]}},
+            histogram("multiagents.worker.duration", point(duration, {"worker.name": "charge"})),
+        )
+    ]
+    # At 0, a listener is the news itself.
+    assert show(lines) == Shown(
         0,
         """\
 Metrics  orders (1 process) · as of 2026-01-01 00:00:00.000 UTC
 
                                              value
   cpu  %                                    12.5 %
+  multiagents.event_bus.listener.active          0
+  multiagents.events  {event}
+    event.type=CommandEvent status=error         1
+    event.type=CommandEvent status=success      12
+
+                            count     sum     avg      min      p50      p95     max
+  multiagents.worker.duration  s
+    worker.name=charge          4  500 ms  125 ms  20.0 ms  ~100 ms  ~290 ms  300 ms
+
+4 series at 0 are not shown (--all shows them)
+""",
+        "",
+    )
+    assert show(lines, "--all") == Shown(
+        0,
+        """\
+Metrics  orders (1 process) · as of 2026-01-01 00:00:00.000 UTC
+
+                                             value
+  cpu  %                                    12.5 %
+  multiagents.event_bus.listener.active          0
   multiagents.events  {event}
     event.type=CommandEvent status=error         1
     event.type=CommandEvent status=success      12
     at 0: event.type=ErrorEvent status=error; event.type=ResultEvent status=error
+  multiagents.workflow.stalls  {event}
+    workflow.id=order                            0
+  waiting                                        0
 
                             count     sum     avg      min      p50      p95     max
   multiagents.worker.duration  s

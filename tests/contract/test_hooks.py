@@ -127,7 +127,9 @@ async def test_hooks_run_without_a_span_too_and_writing_to_nothing_is_harmless()
 
 
 @pytest.mark.faults
-async def test_C2_a_hook_that_raises_changes_nothing_and_is_counted(observed: Observed) -> None:
+async def test_C2_a_hook_that_raises_changes_nothing_and_is_counted_and_told_as_the_users(
+    observed: Observed, caplog: pytest.LogCaptureFixture
+) -> None:
     def raises(*_: Any) -> None:
         raise RuntimeError("hook")
 
@@ -140,6 +142,11 @@ async def test_C2_a_hook_that_raises_changes_nothing_and_is_counted(observed: Ob
     assert observed.tree == SUCCESS_TREE
     # 8 publications, 6 handled events, 3 steps, 1 workflow.
     assert observed.sums("multiagents.otel.errors") == {frozenset({("component", "hook")}): 18}
+    # Each is told by its name, once a minute, and as the user's own.
+    told = [record.getMessage() for record in caplog.records if record.name == "multiagents_otel"]
+    assert sorted(line.partition(",")[0] for line in told) == [
+        f"{name} raised RuntimeError: your hook" for name in sorted(names)
+    ]
 
 
 @pytest.mark.parametrize("name", ["publish_hook", "process_hook", "step_hook", "workflow_hook"])
@@ -147,5 +154,6 @@ def test_a_hook_that_is_no_plain_function_is_refused(observed: Observed, name: s
     async def later(*_: Any) -> None: ...
 
     for wrong in ("hook", 3, later):
-        with pytest.raises(TypeError, match=name):
+        with pytest.raises(TypeError, match=name) as refused:
             observed.instrument(**{name: wrong})
+        assert ("nobody would await it" in str(refused.value)) is (wrong is later)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from multiagents.orchestrator.workflow import WorkflowBuilder
 from multiagents.worker_sdk.decorators import worker
 
 from multiagents_otel import MultiAgentsInstrumentor, OptionError
+from tests.contract.answering import AnsweringBus
 from tests.contract.expected import SUCCESS_TREE, message
 from tests.contract.observed import Observed, series, span, whole
 from tests.support.buses import MemoryBus, MemoryStore
-from tests.support.sagas import SilentLogger, order_system, order_workers
+from tests.support.sagas import SilentLogger, order_payload, order_system, order_workers
 
 
 async def collect(bus: MemoryBus, event_type: str) -> list[dict[str, Any]]:
@@ -144,16 +146,61 @@ async def test_excluded_events_have_no_spans_and_no_metrics_and_carry_context(ob
     ]
 
 
-async def test_an_excluded_command_leaves_the_workers_span_out_of_no_trace(observed: Observed) -> None:
-    observed.instrument(excluded_events="command.charge_payment,result.*")
+EXCLUDED = """\
+workflow.order_processing INTERNAL ERROR ValueError
+  step.validate INTERNAL
+    worker.validate_order INTERNAL
+  step.charge INTERNAL
+    worker.charge_payment INTERNAL
+  step.ship INTERNAL ERROR ValueError
+    worker.ship_order INTERNAL ERROR ValueError
+  compensate.refund_payment INTERNAL"""
+
+
+async def test_excluded_events_leave_workflow_steps_workers_and_the_error_where_they_were(observed: Observed) -> None:
+    observed.instrument(excluded_events="command.*,result.*,compensation.*,status.*")
     async with order_system(monitors=False) as system:
-        await system.run()
+        await system.run(order_payload(fail_at="ship_order"))
         await system.bus.drain()
-    assert observed.root().attributes["workflow.status"] == "completed"
-    names = {span.name for span in observed.spans}
-    assert "step.charge" in names
-    assert not {name for name in names if "charge_payment" in name and not name.startswith("worker")}
-    assert not {name for name in names if "result." in name}
+    assert observed.tree == EXCLUDED
+    assert observed.exceptions == [("worker.ship_order", "ValueError")]
+    assert observed.sums("multiagents.events") == {}
+    assert observed.counts("multiagents.event.queue_time") == {}
+    assert observed.sums("multiagents.worker.executions") == {
+        series(worker__name="validate_order", status="success"): 1,
+        series(worker__name="charge_payment", status="success"): 1,
+        series(worker__name="ship_order", status="error"): 1,
+    }
+    assert sum(observed.counts("multiagents.worker.duration").values()) == 3
+
+
+async def test_excluded_events_leave_the_workers_without_detailed_timing_too(observed: Observed) -> None:
+    observed.instrument(excluded_events="*", detailed_timing=False)
+    async with order_system(monitors=False) as system:
+        await system.run(order_payload(fail_at="ship_order"))
+        await system.bus.drain()
+    kinds = {"step": "PRODUCER", "worker": "CONSUMER", "compensate": "PRODUCER", "workflow": "INTERNAL"}
+    for kind, shown in kinds.items():
+        assert {s.kind.name for s in observed.spans if s.name.startswith(kind)} == {shown}
+    assert observed.tree == re.sub(
+        r"(\w+)(\.\w+) INTERNAL", lambda line: f"{line[1]}{line[2]} {kinds[line[1]]}", EXCLUDED
+    )
+    assert observed.exceptions == [("worker.ship_order", "ValueError")]
+
+
+async def test_an_excluded_command_that_reaches_nobody_stalls_its_workflow_all_the_same(
+    observed: Observed,
+) -> None:
+    observed.instrument(excluded_events="command.*")
+    bus = AnsweringBus()
+    bus.lost.add("command.validate_order")
+    async with order_system(bus, monitors=False) as system:
+        await system.run()
+    assert observed.tree == (
+        "workflow.order_processing INTERNAL ERROR undelivered\n  step.validate INTERNAL ERROR undelivered"
+    )
+    assert observed.sums("multiagents.events.undelivered") == {}
+    assert observed.sums("multiagents.events.in_flight") == {}
 
 
 async def test_excluded_workers_have_no_worker_span_and_no_worker_metrics(observed: Observed) -> None:

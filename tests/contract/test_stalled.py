@@ -173,6 +173,11 @@ async def test_a_command_that_reached_nobody_and_is_answered_after_all_is_recove
     ]
     assert observed.sums("multiagents.workflows.stalled") == {}
     assert observed.sums("multiagents.events.in_flight") == {}
+    # Counted and timed as what it was, and as what it became.
+    both = {series(workflow__id="order_processing", status=status): 1 for status in ("stalled", "completed")}
+    assert observed.sums("multiagents.workflows") == both
+    assert observed.counts("multiagents.workflow.duration") == both
+    assert observed.sums("multiagents.workflows.started") == {ORDER: 1}
 
 
 async def test_a_workflow_that_is_cancelled_after_it_stalled_is_told_and_has_one_root(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from tests.contract.conftest import Clock
@@ -133,3 +136,50 @@ async def test_a_secret_in_the_message_of_a_failed_publish_is_scrubbed(observed:
     assert observed.one("step.validate").status_description == "redis://***REDACTED***@host/0 refused"
     (event,) = observed.one("send command.validate_order").events
     assert "hunter2" not in repr(event)
+
+
+class HangingBus(MemoryBus):
+    """Never done with an event of one type."""
+
+    def __init__(self, event_type: str) -> None:
+        super().__init__()
+        self.hangs = asyncio.Event()
+        self._at = event_type
+
+    async def publish(self, event_type: str, event_data: dict[str, Any]) -> None:
+        if event_type == self._at:
+            self.hangs.set()
+            await asyncio.Event().wait()
+        await super().publish(event_type, event_data)
+
+
+@pytest.mark.parametrize("event_type", ["status.workflow", "shop.opened", "result.validate_order"])
+async def test_a_publish_that_was_cancelled_at_shutdown_is_no_error_of_it(observed: Observed, event_type: str) -> None:
+    observed.instrument()
+    bus = HangingBus(event_type)
+    async with order_system(bus, monitors=False):
+        publishing = asyncio.create_task(bus.publish(event_type, {"id": "e-1"}))
+        await bus.hangs.wait()
+        publishing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await publishing
+    assert observed.statuses() == {}
+    assert observed.exceptions == []
+    assert observed.sums("multiagents.events.publish_errors") == {}
+    assert observed.sums("multiagents.events") == {}
+
+
+async def test_a_status_event_cancelled_with_the_orchestrators_work_is_no_error_and_ends_the_workflow(
+    observed: Observed,
+) -> None:
+    observed.instrument(status_events=True)
+    bus = HangingBus("status.workflow")
+    async with order_system(bus, monitors=False) as system:
+        starting = asyncio.create_task(system.run())
+        await bus.hangs.wait()
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    assert observed.sums("multiagents.events.publish_errors") == {}
+    assert observed.one("send status.workflow").status == "UNSET"
+    assert observed.sums("multiagents.active_workflows") == {}

@@ -58,8 +58,8 @@ def test_the_demo_shows_three_orders_and_their_fates(demo: tuple[Path, str]) -> 
     headers = [line.rpartition("  ")[0] for line in shown if line.startswith(("✓", "✗"))]
     assert headers == [
         "✓ order_processing  completed",
-        "✗ order_processing  compensated at step ship",
-        "✗ gift_order  stalled at step wrap",
+        "✗ order_processing  compensated at step ship: __main__.OutOfStockError",
+        "✗ gift_order  stalled at step wrap: undelivered",
     ]
     assert "Metrics  shop (1 process) · warehouse (1 process)" in output
     assert shown[-1] == "checked: 3 orders, 3 traces, one root each, no span without its parent"

@@ -131,7 +131,7 @@ async def run_orders(names: dict[str, Any], counted: Independent) -> None:
 async def run(code: str, names: dict[str, Any]) -> None:
     """A snippet as a notebook would run it: ``await`` may stand at the top."""
     compiled: CodeType = compile(code, "the guide", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    result = eval(compiled, names)  # noqa: S307 - the guide's own code
+    result = eval(compiled, names)
     if inspect.iscoroutine(result):
         await result
 

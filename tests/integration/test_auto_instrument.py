@@ -246,6 +246,38 @@ def test_the_sampler_of_the_environment_is_used(
     assert receiver.total("a.counter") == 3
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "instead", "why"),
+    [
+        (
+            "OTEL_TRACES_SAMPLER",
+            "parentbased_traceidratoi",
+            "parentbased_always_on is in its place",
+            "did you mean 'parentbased_traceidratio'?",
+        ),
+        ("OTEL_PYTHON_ID_GENERATOR", "randon", "ids are random", "did you mean 'random'?"),
+    ],
+)
+def test_a_misspelt_part_loses_no_trace_and_is_told_with_the_nearest_name(
+    receiver: OtlpReceiver, variable: str, value: str, instead: str, why: str
+) -> None:
+    environment = receiver.environment("http/protobuf") | {variable: value, "OTEL_TRACES_SAMPLER_ARG": "0.5"}
+    [line] = ours(ran("auto_instrument(); use()", environment))
+    assert line.startswith(f"WARNING multiagents_otel {variable} can't be used, {instead}: no {value!r} among")
+    assert why in line
+    assert [span.name for span in receiver.spans] == ["a-span"]
+
+
+def test_one_misspelt_exporter_of_two_is_one_error_and_the_other_exports(receiver: OtlpReceiver) -> None:
+    environment = receiver.environment("http/protobuf") | {"OTEL_TRACES_EXPORTER": "consol,otlp"}
+    [line] = ours(ran("auto_instrument(); use()", environment))
+    assert line.startswith(
+        "ERROR multiagents_otel one of the traces exporters could not be made, only the others are used: no 'consol'"
+    )
+    assert "did you mean 'console'?" in line
+    assert [span.name for span in receiver.spans] == ["a-span"]
+
+
 @pytest.mark.parametrize(("variable", "interval"), [("", 30_000.0), ("1234", 1234.0)])
 def test_metrics_leave_every_30_s_unless_told_otherwise(variable: str, interval: float) -> None:
     code = "auto_instrument(); print(*{r._export_interval_millis for r in metrics.get_meter_provider()"
