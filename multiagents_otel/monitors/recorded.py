@@ -133,7 +133,7 @@ def event_type_statistics(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any
 def _rates(durations: list[float], successful: int) -> dict[str, float]:
     count = len(durations)
     return {
-        "success_rate": 100.0 * successful / count if count else 0.0,
+        "success_rate": successful / count * 100 if count else 0.0,
         "average_duration": sum(durations) / count if count else 0.0,
         "min_duration": min(durations, default=0.0),
         "max_duration": max(durations, default=0.0),
