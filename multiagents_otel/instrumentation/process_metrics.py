@@ -45,7 +45,7 @@ def record_process_metrics(meter_provider: Any = None) -> bool:
     if users is not None and users.is_instrumented_by_opentelemetry:
         return False
 
-    class ProcessMetrics(SystemMetricsInstrumentor):  # type: ignore[misc]
+    class ProcessMetrics(SystemMetricsInstrumentor):  # type: ignore[misc, unused-ignore]
         """One of our own: the package's is one object, and whoever constructs it anew changes what it records."""
 
         _instance = None

@@ -82,7 +82,7 @@ class CustomMetrics:
 
         Args:
             name: what is not allowed in an instrument's name becomes ``_``; the 101st name and all after it are
-                ``_OTHER``.
+                ``_other``. Exported in lower case.
             value: a finite number.
             tags: at most 10 names a metric, 200 values each, 1,000 combinations; then ``_OTHER``.
         """
@@ -109,18 +109,17 @@ class CustomMetrics:
         return meter
 
     def _metric(self, meter: Meter, name: str) -> _Custom:
-        label = _UNFIT.sub("_", name)[:_LONGEST] or "_"
-        known = label.lower()  # OpenTelemetry's names do not differ in case alone
-        if known not in self._metrics and len(self._metrics) >= NAMES:
-            label = known = semconv.OTHER
-        metric = self._metrics.get(known)
+        label = _UNFIT.sub("_", name)[:_LONGEST].lower() or "_"  # the SDK exports names in lower case
+        if label not in self._metrics and len(self._metrics) >= NAMES:
+            label = semconv.OTHER.lower()
+        metric = self._metrics.get(label)
         if metric is None:
             instrument = meter.create_histogram(
                 semconv.custom_metric(label),
                 description="A metric of the application's own.",
                 explicit_bucket_boundaries_advisory=semconv.CUSTOM_BOUNDARIES,
             )
-            metric = self._metrics[known] = _Custom(instrument)
+            metric = self._metrics[label] = _Custom(instrument)
         if len(self._by_name) < 10 * NAMES:
             self._by_name[name] = metric
         return metric

@@ -150,12 +150,10 @@ def views() -> list[View]:
     """
     from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 
+    rows = (*semconv.INSTRUMENTS, *semconv.MESSAGING_INSTRUMENTS)
+    boundaries = {row.name: row.boundaries for row in rows if row.kind == semconv.HISTOGRAM}
+    boundaries[semconv.custom_metric("*")] = semconv.CUSTOM_BOUNDARIES
     return [
-        View(
-            instrument_name=row.name,
-            meter_name=semconv.SCOPE_NAME,
-            aggregation=ExplicitBucketHistogramAggregation(row.boundaries),
-        )
-        for row in (*semconv.INSTRUMENTS, *semconv.MESSAGING_INSTRUMENTS)
-        if row.kind == semconv.HISTOGRAM
+        View(instrument_name=name, meter_name=semconv.SCOPE_NAME, aggregation=ExplicitBucketHistogramAggregation(of))
+        for name, of in boundaries.items()
     ]

@@ -315,11 +315,12 @@ def test_a_loop_ends_without_a_word_while_a_collector_is_on(caplog: pytest.LogCa
 
 async def test_the_bus_starts_and_stops_it_as_its_own(redis: RedisServer) -> None:
     bus, _store = redis_parts(redis.url)
-    bus.metrics_collector = MetricsCollector()
+    collector: Any = MetricsCollector()
+    bus.metrics_collector = collector
     await bus.start()
-    assert bus.metrics_collector.get_collector_stats()["running"] is True
+    assert collector.get_collector_stats()["running"] is True
     await bus.stop()
-    assert bus.metrics_collector.get_collector_stats()["running"] is False
+    assert collector.get_collector_stats()["running"] is False
 
 
 async def test_a_logger_that_fails_is_nobody_s_trouble() -> None:
