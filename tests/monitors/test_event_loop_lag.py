@@ -31,7 +31,7 @@ def observed() -> Iterator[Observed]:
     made.close()
 
 
-def lag(observed: Observed) -> tuple[int, float]:
+def lag(observed: Observed) -> tuple[Any, ...]:
     """How often a loop was probed, and how late it was in all."""
     metric = observed.metrics().get(LAG)
     if metric is None:

@@ -136,7 +136,7 @@ def test_the_process_is_told_of_over_otlp_and_a_forked_child_tells_of_itself() -
         names = {point.name for point in receiver.metrics if point.name.startswith(("process.", "cpython.", "system."))}
         if sys.platform == "linux":
             assert names == PROCESS
-        assert {point.kind for point in receiver.metric("multiagents.system.disk")} == {"gauge"}
+        assert {point.kind for point in receiver.metric("multiagents.system.disk")} == {"GAUGE"}
 
 
 @pytest.mark.parametrize(
