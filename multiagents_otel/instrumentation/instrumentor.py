@@ -20,9 +20,11 @@ from multiagents_otel.instrumentation.patching import Patch, PatchSet, Switch
 from multiagents_otel.instrumentation.step import ORCHESTRATOR_MODULE, StepInstrumentation
 from multiagents_otel.instrumentation.worker import WorkerInstrumentation
 from multiagents_otel.instrumentation.workflow import WorkflowInstrumentation
+from multiagents_otel.telemetry import in_force
 from multiagents_otel.telemetry.bus import Buses
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.forking import on_fork
+from multiagents_otel.telemetry.system import SYSTEM
 from multiagents_otel.telemetry.workflows import Workflows
 
 _logger = logging.getLogger("multiagents_otel")
@@ -44,6 +46,8 @@ class _Instrumentation:
         parts = (self.buses, self.workers, self.orchestrators, steps)
         on_fork(in_child=self._in_forked_child)
         self.table: list[Patch] = [patch for part in parts for patch in part.table()]
+        SYSTEM.install(self.telemetry.instruments)
+        in_force.enter(self.telemetry, self.workflows.in_flight, self.buses.buses)
 
     def apply(self, module: str | None = None) -> bool:
         """Apply the rows of one module, or of every module that is imported; False if nothing stays in place."""
@@ -85,6 +89,7 @@ class _Instrumentation:
 
     def remove(self) -> list[Handler]:
         """Take everything out; returns the handlers that could not be reached and now only pass through."""
+        in_force.leave()
         handlers, replacements = self.buses.handlers.alive, self.patches.replacements()
         self.patches.undo()
         self.buses.release(replacements)
