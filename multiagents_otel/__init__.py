@@ -8,11 +8,12 @@ from multiagents_otel.version import __version__
 
 if TYPE_CHECKING:
     from multiagents_otel.auto import auto_instrument, instrument_event_bus
-    from multiagents_otel.config import OptionError
+    from multiagents_otel.config import MonitoringConfig, OptionError
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
     from multiagents_otel.telemetry.instruments import views
 
 __all__ = [
+    "MonitoringConfig",
     "MultiAgentsInstrumentor",
     "OptionError",
     "__version__",
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "MonitoringConfig": "multiagents_otel.config",
     "MultiAgentsInstrumentor": "multiagents_otel.instrumentation",
     "OptionError": "multiagents_otel.config",
     "auto_instrument": "multiagents_otel.auto",
