@@ -4,10 +4,33 @@ The rows are in :mod:`.options` (the instrumentation's, which are arguments too)
 monitors and of logging).
 """
 
-from multiagents_otel.config.monitoring import MonitoringConfig
+from multiagents_otel.config.monitoring import (
+    CONFIG_FILE,
+    NAMES,
+    Configuration,
+    MonitoringConfig,
+    file_of_environment,
+    in_force,
+)
 from multiagents_otel.config.option import Option, OptionError
-from multiagents_otel.config.options import OPTIONS, Options, matches
+from multiagents_otel.config.options import OPTIONS, Options, given, matches
 from multiagents_otel.config.sections import MONITORING
-from multiagents_otel.config.sources import ENV_PREFIXES
+from multiagents_otel.config.sources import CONFIG, ENV_PREFIXES
 
-__all__ = ["ENV_PREFIXES", "MONITORING", "OPTIONS", "MonitoringConfig", "Option", "OptionError", "Options", "matches"]
+__all__ = [
+    "CONFIG",
+    "CONFIG_FILE",
+    "ENV_PREFIXES",
+    "MONITORING",
+    "NAMES",
+    "OPTIONS",
+    "Configuration",
+    "MonitoringConfig",
+    "Option",
+    "OptionError",
+    "Options",
+    "file_of_environment",
+    "given",
+    "in_force",
+    "matches",
+]

@@ -7,25 +7,31 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeAlias
 
 from multiagents_otel.config import files
-from multiagents_otel.config.option import Alias, Option, OptionError
+from multiagents_otel.config.option import INSTRUMENTATION, Alias, Option, OptionError
 from multiagents_otel.config.options import OPTIONS
 from multiagents_otel.config.sections import MONITORING
 from multiagents_otel.config.sources import (
+    CONFIG,
     DEFAULT,
+    ENV_PREFIXES,
     FRAMEWORK_PREFIX,
     Given,
     Layer,
     Names,
     Setting,
+    misspelt,
     of_environment,
     parsed,
     settle,
+    tell,
 )
 
 NAMES: Final = Names(OPTIONS, MONITORING)
+
+CONFIG_FILE: Final = "OTEL_CONFIG_FILE"
 
 
 class Section:
@@ -122,6 +128,12 @@ class MonitoringConfig:
         config._settle(layers)
         return config
 
+    def _above(self, layer: Layer) -> MonitoringConfig:
+        """The same, but for what a layer says where it has defaults."""
+        config = self._of([layer])
+        config._settings.update({path: own for path, own in self._settings.items() if own.source != DEFAULT})
+        return config
+
     @classmethod
     def from_dict(cls, config_dict: Mapping[str, Any]) -> MonitoringConfig:
         """The same as to call it with a dict."""
@@ -141,6 +153,10 @@ class MonitoringConfig:
     def from_env(cls, prefix: str = FRAMEWORK_PREFIX) -> MonitoringConfig:
         """Read the environment alone; ``prefix`` is the framework's."""
         return cls._of(of_environment(NAMES, os.environ, prefix))
+
+    def options_of(self, section: str) -> dict[str, Any]:
+        """The options of a section, each by its own name."""
+        return {option.name: self._settings[option.path].value for option in NAMES.options if option.section == section}
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Every option but hooks, once, under its section; to be written as YAML or JSON."""
@@ -187,6 +203,55 @@ class MonitoringConfig:
     def __repr__(self) -> str:
         given = (f"{path}={setting.value!r}" for path, setting in self._settings.items() if setting.source != DEFAULT)
         return f"MonitoringConfig({', '.join(given)})"
+
+
+Configuration: TypeAlias = MonitoringConfig | Mapping[str, Any] | str | os.PathLike[str]
+"""What can be given for a configuration: itself, a dict of sections, or a file."""
+
+
+def in_force(config: Configuration | None = None, declared: Mapping[str, Any] | None = None) -> MonitoringConfig:
+    """The configuration of this process.
+
+    Args:
+        config: what was asked for: a configuration, a dict of sections, or a file. Without it the file that the
+            variable ``MULTIAGENTS_OTEL_CONFIG`` names is read, if there is one.
+        declared: what ``OTEL_CONFIG_FILE`` has for us: options of the instrumentation, and sections. All else wins.
+
+    Raises:
+        OptionError, OSError: ``config`` is wrong. What is wrong anywhere else is logged once.
+    """
+    for error in misspelt(NAMES, os.environ):
+        tell(error)
+    if config is None:
+        config = MonitoringConfig._of([*of_environment(NAMES, os.environ), _environments_file()])
+    elif isinstance(config, (str, os.PathLike)):
+        config = MonitoringConfig.from_file(config)
+    elif not isinstance(config, MonitoringConfig):
+        config = MonitoringConfig(config)
+    return config if declared is None else config._above(_declared(declared))
+
+
+def file_of_environment() -> tuple[str, str] | None:
+    """The variable that names a configuration file, and the file; None if there is none."""
+    variables = [prefix + CONFIG for prefix in ENV_PREFIXES]
+    return next(((name, path) for name in variables if (path := os.environ.get(name, "").strip())), None)
+
+
+def _environments_file() -> Layer:
+    if named := file_of_environment():
+        variable, path = named
+        try:
+            return Layer(files.read(path))
+        except (OptionError, OSError) as exception:
+            tell(f"{variable} can't be used, the defaults hold: {exception}")
+    return Layer([])
+
+
+def _declared(options: Mapping[str, Any]) -> Layer:
+    sections = {name: content for name, content in options.items() if name in NAMES.sections}
+    given = [given._replace(place=CONFIG_FILE) for given in given_in(sections)]
+    others = options.keys() - sections.keys()
+    return Layer([*given, *(Given(INSTRUMENTATION, name, options[name], name, CONFIG_FILE) for name in others)])
 
 
 def given_in(config: object) -> list[Given]:

@@ -155,6 +155,11 @@ class Options:
             setattr(self, option.name, setting.value)
 
 
+def given(namespace: Mapping[str, object], *but: str) -> dict[str, Any]:
+    """The arguments of a call, out of its ``locals()``, that were given: None means that one was not."""
+    return {name: value for name, value in namespace.items() if value is not None and name not in but}
+
+
 def matches(globs: tuple[str, ...], name: str) -> bool:
     """Whether a name matches one of the globs, case-sensitively."""
     return any(fnmatchcase(name, glob) for glob in globs)

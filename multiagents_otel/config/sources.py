@@ -26,8 +26,11 @@ flag of it."""
 FRAMEWORK_PREFIX: Final = "MULTIAGENT_"
 """The prefix of the framework's own variables."""
 
-OTHER_VARIABLES: Final = ("CONFIG", "REDIS_SERVER")
-"""What follows the prefix in variables that are no options: a configuration file's path; the tests' own."""
+CONFIG: Final = "CONFIG"
+"""What follows the prefix in the variable that names a configuration file."""
+
+OTHER_VARIABLES: Final = (CONFIG, "REDIS_SERVER")
+"""What follows the prefix in variables that are no options; the second one is the tests'."""
 
 DEFAULT: Final = "default"
 ARGUMENT: Final = "argument"
