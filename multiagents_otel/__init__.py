@@ -8,7 +8,7 @@ from multiagents_otel.version import __version__
 
 if TYPE_CHECKING:
     from multiagents_otel.auto import auto_instrument, instrument_event_bus
-    from multiagents_otel.config import OptionError
+    from multiagents_otel.config import MonitoringConfig, OptionError
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
     from multiagents_otel.monitors.business import BusinessMetricsMonitor
     from multiagents_otel.monitors.event_monitor import EventMonitor
@@ -20,6 +20,7 @@ __all__ = [
     "BusinessMetricsMonitor",
     "EventMonitor",
     "MetricsCollector",
+    "MonitoringConfig",
     "MultiAgentsInstrumentor",
     "OptionError",
     "WorkerMonitor",
@@ -33,6 +34,7 @@ _HOMES = {
     "BusinessMetricsMonitor": "multiagents_otel.monitors.business",
     "EventMonitor": "multiagents_otel.monitors.event_monitor",
     "MetricsCollector": "multiagents_otel.monitors.metrics_collector",
+    "MonitoringConfig": "multiagents_otel.config",
     "MultiAgentsInstrumentor": "multiagents_otel.instrumentation",
     "OptionError": "multiagents_otel.config",
     "WorkerMonitor": "multiagents_otel.monitors.worker_monitor",

@@ -5,30 +5,48 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NoReturn
 
 from multiagents_otel import pipeline, semconv
-from multiagents_otel.config import Options
+from multiagents_otel.config import Configuration, MonitoringConfig, Options, file_of_environment, given, in_force
 from multiagents_otel.instrumentation import MultiAgentsInstrumentor
 from multiagents_otel.instrumentation.process_metrics import record_process_metrics
 from multiagents_otel.lifecycle import Lifecycle, resource_of
+from multiagents_otel.monitoring import Monitoring
 
 _logger = logging.getLogger("multiagents_otel")
 
-DOCTOR_FOLDER = "MULTIAGENTS_OTEL_DOCTOR_FOLDER"
+DOCTOR_FOLDER: Final = "MULTIAGENTS_OTEL_DOCTOR_FOLDER"
 """Set in a program that ``multiagents-otel doctor`` has started."""
+_PROVIDERS: Final = {"traces": "tracer_provider", "metrics": "meter_provider", "logs": "logger_provider"}
 
 _lifecycle: Lifecycle | None = None
+_monitoring: Monitoring | None = None
 _lock = threading.RLock()
 
 
 def auto_instrument(
     *,
+    config: Configuration | None = None,
     tracer_provider: Any = None,
     meter_provider: Any = None,
     logger_provider: Any = None,
-    **options: Any,
-) -> None:
+    detailed_timing: bool | None = None,
+    workflow_parent: str | None = None,
+    status_events: bool | None = None,
+    track_payload_size: bool | None = None,
+    messaging_metrics: bool | None = None,
+    excluded_events: str | Iterable[str] | None = None,
+    excluded_workers: str | Iterable[str] | None = None,
+    stall_grace: float | None = None,
+    flush_timeout: float | None = None,
+    publish_hook: Callable[..., Any] | None = None,
+    process_hook: Callable[..., Any] | None = None,
+    step_hook: Callable[..., Any] | None = None,
+    workflow_hook: Callable[..., Any] | None = None,
+    **unknown: NoReturn,
+) -> Monitoring:
     """Instrument multiagents-framework, and build what is needed to export its telemetry.
 
     Call it once, at the start of each process, before or after the framework is imported; a second call
@@ -39,37 +57,71 @@ def auto_instrument(
     exit and on SIGTERM what is queued is flushed, for at most ``flush_timeout`` seconds.
 
     Args:
+        config: a :class:`MonitoringConfig`, a dict of its sections, or the path of a YAML or JSON file; by default
+            the file that the variable ``MULTIAGENTS_OTEL_CONFIG`` names.
         tracer_provider: used instead of the global one.
         meter_provider: used instead of the global one.
         logger_provider: used instead of the global one.
-        **options: any option of :data:`multiagents_otel.config.OPTIONS` by its name.
+        detailed_timing: ``send`` and ``process`` spans. This and all that follow are the options of
+            :data:`multiagents_otel.config.OPTIONS`; they win over the environment and over ``config``.
+        workflow_parent: ``"child"`` or ``"link"``: what a workflow is to the span that it is started in.
+        status_events: spans for StatusEvents too.
+        track_payload_size: the size of published events, as an attribute and as a metric.
+        messaging_metrics: the semantic conventions' ``messaging.*`` metrics beside our own.
+        excluded_events: globs of event types without spans and metrics.
+        excluded_workers: globs of worker types without ``worker`` spans and worker metrics.
+        stall_grace: seconds after a step's timeout until its workflow is ``stalled``.
+        flush_timeout: seconds that the end of the process may wait for its telemetry to leave.
+        publish_hook: called with (span, event_type, event) before an event is sent.
+        process_hook: called with (span, event_type, event) before an event is handled.
+        step_hook: called with (span, context, step name) when a step ends.
+        workflow_hook: called with (span, context, status) when a workflow ends.
+        **unknown: for type checkers: there are no others.
+
+    Returns:
+        What the configuration has turned on: ``event_monitor``, ``worker_monitor``, ``metrics_collector`` (None each
+        if it is not on) and ``logger``. A second call returns the same object.
 
     Raises:
         OptionError: an unknown option or a wrong value. Nothing has been changed then.
         TypeError: a hook that is no plain function.
+        OSError: the file can't be read.
     """
-    chosen = Options(options)
+    arguments = {**given(locals(), "unknown", "config"), **unknown}
+    providers = {signal: arguments.pop(name, None) for signal, name in _PROVIDERS.items()}
+    configuration = in_force(config)
     with _lock:
-        _activate(chosen, options, tracer_provider, meter_provider, logger_provider)
+        return _activate(arguments, providers, configuration, config is not None)
 
 
 def _activate(
-    chosen: Options, options: dict[str, Any], tracer_provider: Any, meter_provider: Any, logger_provider: Any
-) -> None:
+    options: dict[str, Any], providers: dict[str, Any], config: MonitoringConfig, config_given: bool
+) -> Monitoring:
+    global _monitoring
+    chosen = Options(options, configured=config.settings())
     instrumentor = MultiAgentsInstrumentor()
-    active = instrumentor.is_instrumented_by_opentelemetry
-    if active and options:
+    was_active = instrumentor.is_instrumented_by_opentelemetry
+    if was_active and (options or (config_given and _monitoring and _monitoring.asked)):
         _logger.warning("multiagents_otel is active already: the options of this call are not used")
-    if _lifecycle is None:
-        given = {"traces": tracer_provider, "metrics": meter_provider, "logs": logger_provider}
-        given = {signal: provider for signal, provider in given.items() if provider is not None}
-        _watch(pipeline.ensure(given), chosen.flush_timeout)
-        record_process_metrics(meter_provider)
-    # OTEL_CONFIG_FILE may have activated it just now, with the options that it holds.
-    if not instrumentor.is_instrumented_by_opentelemetry:
-        instrumentor.instrument(
-            tracer_provider=tracer_provider, meter_provider=meter_provider, logger_provider=logger_provider, **options
-        )
+    # OTEL_CONFIG_FILE may activate it before we do, with the options that it holds.
+    with instrumentor.asking(config=config, **options):
+        if _lifecycle is None:
+            there = {signal: provider for signal, provider in providers.items() if provider is not None}
+            _watch(pipeline.ensure(there), _flush_timeout(chosen))
+            record_process_metrics(providers["metrics"])
+        if not instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.instrument(**{name: providers[signal] for signal, name in _PROVIDERS.items()})
+    if _monitoring is None or not was_active or (config_given and not _monitoring.asked):
+        active = MultiAgentsInstrumentor._active
+        asked = config_given or file_of_environment() is not None
+        _monitoring = Monitoring(active.config if active and not config_given else config, asked)
+    return _monitoring
+
+
+def _flush_timeout(chosen: Options | None = None) -> float:
+    active = MultiAgentsInstrumentor._active
+    options = active.telemetry.options if active else chosen or Options(configured=in_force().settings())
+    return options.flush_timeout
 
 
 def instrument_event_bus(bus: Any, system: str | None = None) -> None:
@@ -79,8 +131,14 @@ def instrument_event_bus(bus: Any, system: str | None = None) -> None:
 
 def after_launcher() -> None:
     """Called by ``opentelemetry-instrument`` when every instrumentor is in place, whoever built the providers."""
-    if MultiAgentsInstrumentor().is_instrumented_by_opentelemetry and _lifecycle is None:
-        _watch(pipeline.Pipeline(pipeline.present(), frozenset()), Options().flush_timeout)
+    global _monitoring
+    if not MultiAgentsInstrumentor().is_instrumented_by_opentelemetry:
+        return
+    if _lifecycle is None:
+        _watch(pipeline.Pipeline(pipeline.present(), frozenset()), _flush_timeout())
+    active = MultiAgentsInstrumentor._active
+    if active and _monitoring is None:
+        _monitoring = Monitoring(active.config, file_of_environment() is not None)
     if DOCTOR_FOLDER in os.environ:
         from multiagents_otel.cli.doctor import report
 

@@ -36,11 +36,10 @@ class MultiAgentsConfigurator(_OTelSDKConfigurator):
 
     def _configure(self, **kwargs: Any) -> None:
         from multiagents_otel import auto, pipeline
-        from multiagents_otel.config import Options
 
         version = kwargs.get("auto_instrumentation_version")
         used = pipeline.ensure({}, {"telemetry.auto.version": version} if version else None)
-        auto._watch(used, Options().flush_timeout)
+        auto._watch(used, auto._flush_timeout())
 
 
 __all__ = ["MultiAgentsConfigurator", "MultiAgentsDistro"]

@@ -7,13 +7,15 @@ import logging
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from multiagents_otel.config import Options
+from multiagents_otel.config import Configuration, MonitoringConfig, Options, given, in_force
 from multiagents_otel.instrumentation.event_bus import REDIS_BUS_MODULE, EventBusInstrumentation
 from multiagents_otel.instrumentation.handlers import WORKER_MANAGER_MODULE, Handler
 from multiagents_otel.instrumentation.patching import Patch, PatchSet, Switch
@@ -35,7 +37,8 @@ _PROVIDERS: Final = ("tracer_provider", "meter_provider", "logger_provider")
 class _Instrumentation:
     """What one ``instrument()`` call has put in place."""
 
-    def __init__(self, options: Options, providers: dict[str, Any]) -> None:
+    def __init__(self, config: MonitoringConfig, options: Options, providers: dict[str, Any]) -> None:
+        self.config = config
         self.telemetry = Telemetry(options, **providers)
         self.patches = PatchSet(Switch())
         self.workflows = Workflows(self.telemetry)
@@ -99,6 +102,16 @@ class _Instrumentation:
         return handlers
 
 
+@dataclass(init=False)
+class DeclaredOptions:
+    """The options of an ``OTEL_CONFIG_FILE``, taken as they are: a wrong one must not stop the instrumentation."""
+
+    declared: dict[str, Any]
+
+    def __init__(self, **options: Any) -> None:
+        self.declared = options
+
+
 class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     """Instruments multiagents-framework: event buses, workers, workflows.
 
@@ -109,6 +122,8 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     ``instrument()`` takes, all optional:
 
     * ``tracer_provider``, ``meter_provider``, ``logger_provider``: the global ones by default;
+    * ``config``: a :class:`MonitoringConfig`, a dict of its sections, or the path of a file; by default the file
+      that the variable ``MULTIAGENTS_OTEL_CONFIG`` names;
     * every option of :data:`multiagents_otel.config.OPTIONS` by its name, hooks among them:
       ``publish_hook(span, event_type, event)``, ``process_hook(span, event_type, event)``,
       ``step_hook(span, saga_context, step_name)``, ``workflow_hook(span, saga_context, status)``.
@@ -124,11 +139,49 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     _given_buses: ClassVar[Buses] = Buses()
     _lock: ClassVar[Any] = threading.RLock()
     _left: ClassVar[list[weakref.ref[Handler]]] = []
+    _asked: ClassVar[dict[str, Any]] = {}
 
-    def instrument(self, **kwargs: Any) -> Any:
+    configuration = DeclaredOptions
+    """What opentelemetry-configuration makes of our part of ``OTEL_CONFIG_FILE``, to hand it to ``instrument()``."""
+
+    def instrument(
+        self,
+        *,
+        config: Configuration | None = None,
+        tracer_provider: Any = None,
+        meter_provider: Any = None,
+        logger_provider: Any = None,
+        detailed_timing: bool | None = None,
+        workflow_parent: str | None = None,
+        status_events: bool | None = None,
+        track_payload_size: bool | None = None,
+        messaging_metrics: bool | None = None,
+        excluded_events: str | Iterable[str] | None = None,
+        excluded_workers: str | Iterable[str] | None = None,
+        stall_grace: float | None = None,
+        flush_timeout: float | None = None,
+        publish_hook: Callable[..., Any] | None = None,
+        process_hook: Callable[..., Any] | None = None,
+        step_hook: Callable[..., Any] | None = None,
+        workflow_hook: Callable[..., Any] | None = None,
+        **others: Any,
+    ) -> Any:
         """Turn it on; a second call does nothing, from whatever thread."""
+        return self._turn_on(**given(locals(), "self", "others"), **others)
+
+    def _turn_on(self, **kwargs: Any) -> Any:
         with self._lock:
-            return super().instrument(**kwargs)
+            return super().instrument(**{**self._asked, **kwargs})
+
+    @classmethod
+    @contextmanager
+    def asking(cls, **kwargs: Any) -> Iterator[None]:
+        """Whoever activates it inside, ``OTEL_CONFIG_FILE`` say, does it with these arguments too."""
+        cls._asked = kwargs
+        try:
+            yield
+        finally:
+            cls._asked = {}
 
     def uninstrument(self, **kwargs: Any) -> Any:
         """Turn it off and give everything back."""
@@ -141,7 +194,8 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def _instrument(self, **kwargs: Any) -> None:
         providers = {name: kwargs.pop(name, None) for name in _PROVIDERS}
-        active = _Instrumentation(Options(kwargs), providers)
+        config = in_force(kwargs.pop("config", None), kwargs.pop("declared", None))
+        active = _Instrumentation(config, Options(kwargs, configured=config.settings()), providers)
         type(self)._active = active
         if not active.apply():
             self._uninstrument()

@@ -1,0 +1,36 @@
+"""Every option, with its type, default, environment variable and place in a file: one table, and what reads it.
+
+The rows are in :mod:`.options` (the instrumentation's, which are arguments too) and :mod:`.sections` (those of the
+monitors and of logging).
+"""
+
+from multiagents_otel.config.monitoring import (
+    CONFIG_FILE,
+    NAMES,
+    Configuration,
+    MonitoringConfig,
+    file_of_environment,
+    in_force,
+)
+from multiagents_otel.config.option import Option, OptionError
+from multiagents_otel.config.options import OPTIONS, Options, given, matches
+from multiagents_otel.config.sections import MONITORING
+from multiagents_otel.config.sources import CONFIG, ENV_PREFIXES
+
+__all__ = [
+    "CONFIG",
+    "CONFIG_FILE",
+    "ENV_PREFIXES",
+    "MONITORING",
+    "NAMES",
+    "OPTIONS",
+    "Configuration",
+    "MonitoringConfig",
+    "Option",
+    "OptionError",
+    "Options",
+    "file_of_environment",
+    "given",
+    "in_force",
+    "matches",
+]

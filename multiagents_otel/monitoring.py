@@ -1,0 +1,73 @@
+"""What a configuration turns on: the monitors of a process, and its logger."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from importlib import import_module
+from typing import Any, Final
+
+from multiagents_otel.config import MonitoringConfig
+
+_logger = logging.getLogger("multiagents_otel")
+
+_MONITORS: Final = {
+    "event_monitor": ("event_monitoring", "multiagents_otel.monitors.event_monitor", "EventMonitor"),
+    "worker_monitor": ("worker_monitoring", "multiagents_otel.monitors.worker_monitor", "WorkerMonitor"),
+    "metrics_collector": ("metrics_collection", "multiagents_otel.monitors.metrics_collector", "MetricsCollector"),
+}
+
+
+class Monitoring:
+    """The monitors of this process, as its configuration has them; what :func:`auto_instrument` returns.
+
+    A monitor that the configuration does not turn on is None. They see the process from here on.
+
+    Args:
+        config: the configuration.
+        asked: whether somebody has asked for monitoring with it: then every enabled section has its monitor, else
+            only those that are configured, by the environment say.
+    """
+
+    event_monitor: Any
+    """An ``EventMonitor``, or None."""
+    worker_monitor: Any
+    """A ``WorkerMonitor``, or None."""
+    metrics_collector: Any
+    """A ``MetricsCollector``, or None."""
+
+    def __init__(self, config: MonitoringConfig, asked: bool) -> None:
+        self.config = config
+        self.asked = asked
+        # A log file appears where somebody has said so, or asks for the logger.
+        logger = _made("logger", lambda: self.logger) if config.is_given("logging") else None
+        for name, (section, module, cls) in _MONITORS.items():
+            monitor = None
+            if getattr(config, section).enabled and (asked or config.is_given(section)):
+                monitor = _made(cls, partial(_monitor, module, cls, config.options_of(section), logger))
+            setattr(self, name, monitor)
+
+    @cached_property
+    def logger(self) -> Any:
+        """The logger of the configuration, made when it is first asked for."""
+        return self.config.create_logger()
+
+    def __repr__(self) -> str:
+        return f"Monitoring({', '.join(f'{name}={getattr(self, name)!r}' for name in _MONITORS)})"
+
+
+def _monitor(module: str, cls: str, options: Mapping[str, Any], logger: Any) -> Any:
+    """A monitor with those options of its section that it has parameters for."""
+    kind = getattr(import_module(module), cls)
+    taken = inspect.signature(kind).parameters.keys() & options.keys()
+    return kind(logger=logger, **{name: options[name] for name in taken})
+
+
+def _made(what: str, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except Exception as exception:
+        _logger.error("the %s of the configuration could not be made: %s", what, exception)
+        return None
