@@ -28,6 +28,11 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from multiagents_otel import semconv
 from multiagents_otel.fork import ForkSafeReader, ProcessExporter
 from multiagents_otel.lifecycle import add_to_resource, resource_of
+from multiagents_otel.processing.exporters import (
+    RedactingLogExporter,
+    RedactingMetricExporter,
+    RedactingSpanExporter,
+)
 from multiagents_otel.version import __version__
 
 _logger = logging.getLogger("multiagents_otel")
@@ -222,7 +227,7 @@ def _traces(resource: Resource) -> TracerProvider:
         shutdown_on_exit=False,
     )
     for exporter in _exporters("traces"):
-        provider.add_span_processor(BatchSpanProcessor(exporter))
+        provider.add_span_processor(BatchSpanProcessor(RedactingSpanExporter(exporter)))
     trace.set_tracer_provider(provider)
     return provider
 
@@ -237,7 +242,7 @@ def _sampler() -> Any:
 def _metrics(resource: Resource) -> MeterProvider:
     interval = None if os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip() else _EXPORT_INTERVAL_MS
     readers: list[MetricReader] = [
-        exporter if isinstance(exporter, MetricReader) else ForkSafeReader(exporter, interval)
+        exporter if isinstance(exporter, MetricReader) else ForkSafeReader(RedactingMetricExporter(exporter), interval)
         for exporter in _exporters("metrics")
     ]
     provider = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
@@ -248,6 +253,6 @@ def _metrics(resource: Resource) -> MeterProvider:
 def _logs(resource: Resource) -> LoggerProvider:
     provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
     for exporter in _exporters("logs"):
-        provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+        provider.add_log_record_processor(BatchLogRecordProcessor(RedactingLogExporter(exporter)))
     set_logger_provider(provider)
     return provider

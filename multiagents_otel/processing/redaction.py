@@ -15,6 +15,7 @@ from fnmatch import translate
 from typing import Any, Final
 from uuid import UUID
 
+from multiagents_otel import semconv
 from multiagents_otel.processing import names, secrets
 from multiagents_otel.processing.guard import Guard
 
@@ -27,6 +28,9 @@ TRUNCATED: Final = "...TRUNCATED"
 MAX_TEXT: Final = 64 * 1024
 """Longer texts are cut: a stack trace of more is of no use to a reader, and scrubbing stays quick."""
 
+MAX_ATTRIBUTE: Final = 256 * 1024
+"""The same for attributes and log bodies that are the application's own."""
+
 _MARGIN: Final = 4 * 1024
 """Scrubbed beyond the cut, so that a secret that the cut goes through is still recognised."""
 
@@ -34,6 +38,7 @@ _MAX_DEPTH: Final = 16
 _MAX_NODES: Final = 10_000
 _MAX_TOTAL: Final = 256 * 1024
 _MAX_JSON: Final = 256 * 1024
+_NUMBERS: Final = (int, float, bool)
 _CARD_DIGITS: Final = range(10**11, 10**19)
 _PLAIN: Final = (bool, float, complex, date, time, timedelta, Decimal, UUID, type(None))
 
@@ -72,7 +77,8 @@ class Redactor:
         self._patterns = tuple(re.compile(pattern) for pattern in patterns)
         self._allowed = _any_of([glob.lower() for glob in allow])
         self._callback = callback
-        self._guard = guard or Guard(lambda component: None)
+        self._own = bool(own or self._patterns or callback)
+        self.guard = guard or Guard(lambda component: None)
         self.enabled = enabled
 
     # --- names ---------------------------------------------------------------------------------
@@ -135,6 +141,32 @@ class Redactor:
             return value
         return _Walk(self, limit).item(key or "", key or "", value)
 
+    def attributes(
+        self, attributes: Mapping[str, Any] | None, note: list[str], prefix: str = "", limit: int = MAX_ATTRIBUTE
+    ) -> dict[str, Any]:
+        """The attributes that scrubbing changes, with what they become.
+
+        Args:
+            attributes: of a span, event, link, log record or measurement.
+            note: where a secret was is appended to it.
+            prefix: what stands before the keys there.
+            limit: characters at which a text is cut.
+        """
+        changed: dict[str, Any] = {}
+        if not attributes or (not self._own and semconv.NO_TEXTS.issuperset(attributes)):
+            return changed
+        for key, value in attributes.items():
+            if key in semconv.NO_TEXTS and not self._own:
+                continue
+            scrubbed = self.value(value, key, limit)
+            if isinstance(scrubbed, tuple) and scrubbed != value and len({type(item) for item in scrubbed}) > 1:
+                scrubbed = REDACTED  # an attribute's sequence is of one type
+            if scrubbed != value:
+                changed[key] = scrubbed
+            if has_mark(scrubbed):
+                note.append(prefix + key)
+        return changed
+
     def called_back(self, path: str, value: Any) -> Any:
         """What the user's callback makes of a value."""
         if self._callback is None:
@@ -142,13 +174,15 @@ class Redactor:
         try:
             value = self._callback(path, value)
         except Exception:
-            self._guard.caught("redaction")
+            self.guard.caught("redaction")
             return REDACTED
         return REDACTED if value is None else value
 
 
 class _Walk:
     """One value's walk: what has been seen of it, and how much may still be looked at."""
+
+    __slots__ = ("_above", "_left", "_limit", "_nodes", "_redactor")
 
     def __init__(self, redactor: Redactor, limit: int) -> None:
         self._redactor = redactor
@@ -234,7 +268,7 @@ class _Walk:
                 return type(value)(items)
             return tuple(items) if isinstance(value, tuple) else list(items)
         except Exception:  # a class of the user's that is no container after all
-            self._redactor._guard.caught("redaction")
+            self._redactor.guard.caught("redaction")
             return REDACTED
         finally:
             self._above.pop()
@@ -270,6 +304,13 @@ class _Walk:
 
     def _says_secret(self, name: str) -> bool:
         return len(name) <= 64 and "=" not in name and self._redactor.names_secret(name)
+
+
+def has_mark(value: Any) -> bool:
+    """Whether a secret was scrubbed from a value, now or before."""
+    if type(value) in _NUMBERS:
+        return False
+    return REDACTED in (value if isinstance(value, str) else repr(value))
 
 
 _LOWER: Final = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
