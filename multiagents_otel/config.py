@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -61,6 +62,39 @@ def _globs(value: object) -> tuple[str, ...]:
     if not all(isinstance(glob, str) for glob in globs):
         raise ValueError
     return tuple(glob.strip() for glob in globs if glob.strip())
+
+
+def _patterns(value: object) -> tuple[re.Pattern[str], ...]:
+    """Regular expressions: one, or several; in a text one a line, since a comma may be a part of one."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        value = value.splitlines()
+    elif isinstance(value, re.Pattern):
+        value = (value,)
+    if not isinstance(value, Iterable):
+        raise ValueError  # noqa: TRY004
+    patterns = []
+    for pattern in value:
+        if isinstance(pattern, str) and not pattern.strip():
+            continue
+        try:
+            compiled = re.compile(pattern)
+        except (re.error, TypeError):
+            raise ValueError from None
+        if not isinstance(compiled.pattern, str):
+            raise ValueError  # noqa: TRY004
+        patterns.append(compiled)
+    return tuple(patterns)
+
+
+def _length(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError  # noqa: TRY004
+    length = int(value)
+    if length < 1:
+        raise ValueError
+    return length
 
 
 def _workflow_parent(value: object) -> str:
@@ -149,6 +183,56 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "How long the end of a process (exit, SIGTERM) may wait for all of its telemetry to leave.",
     ),
     Option(
+        "redaction",
+        True,
+        _boolean,
+        "true or false",
+        "Secrets are scrubbed from spans, logs and metrics: passwords, tokens, keys, cards, credentials in URLs.",
+    ),
+    Option(
+        "redact_keys",
+        (),
+        _globs,
+        "names or globs, separated by commas",
+        "More names whose values are secrets: a word that a name contains (`iban`), or a glob (`internal_*`).",
+    ),
+    Option(
+        "redact_patterns",
+        (),
+        _patterns,
+        "regular expressions, one a line",
+        "More values that are secrets: what a regular expression matches.",
+    ),
+    Option(
+        "redact_allow",
+        (),
+        _globs,
+        "globs, separated by commas",
+        "Names or paths (`order.token`) whose values stay as they are.",
+    ),
+    Option(
+        "capture_content",
+        False,
+        _boolean,
+        "true or false",
+        "Payloads and results of events as attributes (`multiagents.event.payload`, `.result`), cut and scrubbed.",
+    ),
+    Option(
+        "max_content_length",
+        8192,
+        _length,
+        "characters, 1 or more",
+        "Where captured content is cut.",
+    ),
+    Option(
+        "redact_callback",
+        None,
+        _hook,
+        "a function (path, value)",
+        "Called with each text and number; what it returns takes its place, and is scrubbed; None redacts it.",
+        False,
+    ),
+    Option(
         "publish_hook", None, _hook, "a function (span, event_type, event)", "Called before an event is sent.", False
     ),
     Option(
@@ -173,6 +257,13 @@ class Options:
     excluded_workers: tuple[str, ...]
     stall_grace: float
     flush_timeout: float
+    redaction: bool
+    redact_keys: tuple[str, ...]
+    redact_patterns: tuple[re.Pattern[str], ...]
+    redact_allow: tuple[str, ...]
+    capture_content: bool
+    max_content_length: int
+    redact_callback: Callable[..., Any] | None
     publish_hook: Callable[..., Any] | None
     process_hook: Callable[..., Any] | None
     step_hook: Callable[..., Any] | None

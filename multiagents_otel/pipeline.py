@@ -32,7 +32,9 @@ from multiagents_otel.processing.exporters import (
     RedactingLogExporter,
     RedactingMetricExporter,
     RedactingSpanExporter,
+    redact_exporters,
 )
+from multiagents_otel.processing.redaction import in_force
 from multiagents_otel.version import __version__
 
 _logger = logging.getLogger("multiagents_otel")
@@ -131,6 +133,7 @@ def _from_file(attributes: Mapping[str, str]) -> Pipeline:
     configured = present()
     attributes = {semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()), **attributes}  # one for all of them
     for provider in configured.values():
+        redact_exporters(provider)
         if (user := resource_of(provider)) is not None:
             add_to_resource(provider, _ours(user, attributes))
     return Pipeline(configured, frozenset(configured))
@@ -139,6 +142,8 @@ def _from_file(attributes: Mapping[str, str]) -> Pipeline:
 def _resource(attributes: Mapping[str, str]) -> Resource:
     # Resource.create() lets its argument win over OTEL_RESOURCE_ATTRIBUTES; the user's own must win over ours.
     user = Resource.create()
+    # A detector may have told the command line.
+    user = Resource({**user.attributes, **in_force().attributes(user.attributes, [])}, user.schema_url)
     return user.merge(_ours(user, attributes))
 
 

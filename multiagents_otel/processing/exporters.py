@@ -182,8 +182,7 @@ def _bare_span(span: ReadableSpan) -> ReadableSpan:
 
 
 def _text(redactor: Redactor, place: str, text: str, note: list[str]) -> str:
-    scrubbed = str(redactor.called_back(place, text))
-    scrubbed = redactor.text(scrubbed, MAX_ATTRIBUTE)
+    scrubbed = redactor.text_at(place, text, MAX_ATTRIBUTE)
     if has_mark(scrubbed):
         note.append(place)
     return scrubbed
@@ -268,3 +267,24 @@ def _replaced(item: Any, field: str, each: Callable[[Any], Any]) -> Any:
 
 def _same(after: Iterable[Any], before: Iterable[Any]) -> bool:
     return all(map(operator.is_, after, before))
+
+
+# --- providers that are there already -------------------------------------------------------------
+
+
+def redact_exporters(provider: Any) -> None:
+    """Have the exporters of an SDK's provider scrubbed that was built by somebody else (``OTEL_CONFIG_FILE``)."""
+    spans = getattr(getattr(provider, "_active_span_processor", None), "_span_processors", ())
+    logs = getattr(getattr(provider, "_multi_log_record_processor", None), "_log_record_processors", ())
+    readers = getattr(getattr(provider, "_sdk_config", None), "metric_readers", ())
+    for holders, kind in (
+        (spans, RedactingSpanExporter),
+        (logs, RedactingLogExporter),
+        (readers, RedactingMetricExporter),
+    ):
+        for holder in holders:
+            holder = getattr(holder, "_batch_processor", holder)
+            for name in ("_exporter", "span_exporter"):
+                exporter = vars(holder).get(name)
+                if exporter is not None and not isinstance(exporter, _RedactingExporter):
+                    setattr(holder, name, kind(exporter))

@@ -11,7 +11,19 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+REDACTED: Final = "***REDACTED***"
+"""Stands for a secret (the guide's word for it)."""
+
+MARGIN: Final = 4 * 1024
+"""A text is searched so far beyond its cut, so that a secret that the cut goes through is still recognised."""
+
 Span = tuple[int, int]
+
+
+def utf8(text: str) -> str:
+    """The text without lone surrogates: one would have an exporter drop its whole batch."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
 
 # --- values behind a name -------------------------------------------------------------------------
 

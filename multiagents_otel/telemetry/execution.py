@@ -13,6 +13,7 @@ from opentelemetry.trace import SpanKind
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
 from multiagents_otel.semconv import Outcome
+from multiagents_otel.telemetry.content import capture
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import Delivery
 from multiagents_otel.telemetry.event import seconds
@@ -57,8 +58,8 @@ class Execution(Operation):
 
     # --- the worker ----------------------------------------------------------------------------
 
-    def start_worker(self) -> None:
-        """``worker.process`` is about to be called: its span becomes the current one."""
+    def start_worker(self, payload: Any = None) -> None:
+        """``worker.process`` is about to be called with a payload: its span becomes the current one."""
         self.start_ns, self.start = time_ns(), perf_counter_ns()
         delivery = self.delivery
         if delivery.spans and not self._excluded:
@@ -79,18 +80,22 @@ class Execution(Operation):
             if self._timeout is not None:
                 attributes[semconv.WORKER_TIMEOUT] = self._timeout
             self.open(semconv.worker_span(self.label), kind, attributes)
+            if self._telemetry.options.capture_content:
+                capture(self._telemetry, self.span, semconv.EVENT_PAYLOAD, payload)
         self.attach()
         if not self._excluded:
             self._telemetry.executing.add(self)
 
-    def worker_ended(self, exception: BaseException | None) -> None:
-        """``worker.process`` returned or raised."""
+    def worker_ended(self, exception: BaseException | None, result: Any = None) -> None:
+        """``worker.process`` returned a result or raised."""
         if isinstance(exception, GeneratorExit):
             self.forget()
         else:
             self.detach()
         self._elapsed = self.elapsed
         if exception is None:
+            if self._telemetry.options.capture_content and self._outcome is None:
+                capture(self._telemetry, self.span, semconv.EVENT_RESULT, result)
             self._settle(Outcome.SUCCESS, None)
         elif isinstance(exception, (asyncio.CancelledError, GeneratorExit)):
             # The framework's timeout, or a shutdown: what follows will tell.
@@ -179,7 +184,7 @@ class WorkerProxy:
         """The worker's own ``process`` inside the ``worker`` span; result and exception are the worker's."""
         execution, guard = self._execution, self._guard
         try:
-            execution.start_worker()
+            execution.start_worker(args[0] if args else kwargs.get("context"))
         except Exception:
             guard.caught("worker")
         try:
@@ -191,7 +196,7 @@ class WorkerProxy:
                 guard.caught("worker")
             raise
         try:
-            execution.worker_ended(None)
+            execution.worker_ended(None, result)
         except Exception:
             guard.caught("worker")
         return result
