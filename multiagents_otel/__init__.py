@@ -10,22 +10,33 @@ if TYPE_CHECKING:
     from multiagents_otel.auto import auto_instrument, instrument_event_bus
     from multiagents_otel.config import OptionError
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
+    from multiagents_otel.logs.secure import SecureLogger
+    from multiagents_otel.processing.exporters import RedactingLogExporter, RedactingSpanExporter
+    from multiagents_otel.processing.redaction import sanitize_context_for_logging
     from multiagents_otel.telemetry.instruments import views
 
 __all__ = [
     "MultiAgentsInstrumentor",
     "OptionError",
+    "RedactingLogExporter",
+    "RedactingSpanExporter",
+    "SecureLogger",
     "__version__",
     "auto_instrument",
     "instrument_event_bus",
+    "sanitize_context_for_logging",
     "views",
 ]
 
 _HOMES = {
     "MultiAgentsInstrumentor": "multiagents_otel.instrumentation",
     "OptionError": "multiagents_otel.config",
+    "RedactingLogExporter": "multiagents_otel.processing.exporters",
+    "RedactingSpanExporter": "multiagents_otel.processing.exporters",
+    "SecureLogger": "multiagents_otel.logs.secure",
     "auto_instrument": "multiagents_otel.auto",
     "instrument_event_bus": "multiagents_otel.auto",
+    "sanitize_context_for_logging": "multiagents_otel.processing.redaction",
     "views": "multiagents_otel.telemetry.instruments",
 }
 
