@@ -276,7 +276,7 @@ def redact_exporters(provider: Any) -> None:
     """Have the exporters of an SDK's provider scrubbed that was built by somebody else (``OTEL_CONFIG_FILE``)."""
     spans = getattr(getattr(provider, "_active_span_processor", None), "_span_processors", ())
     logs = getattr(getattr(provider, "_multi_log_record_processor", None), "_log_record_processors", ())
-    readers = getattr(getattr(provider, "_sdk_config", None), "metric_readers", ())
+    readers = getattr(getattr(provider, "_measurement_consumer", None), "_reader_storages", ())
     for holders, kind in (
         (spans, RedactingSpanExporter),
         (logs, RedactingLogExporter),

@@ -30,7 +30,7 @@ def utf8(text: str) -> str:
 _NAME_BEFORE: Final = 64
 _PART_OF_NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 # "api_key": "x", password='x', token=x, secret => x, \"token\": \"x\" in JSON inside JSON, <password>x</password>
-_SEPARATOR: Final = r"""\\{0,8}["']?\s{0,8}(?:[:=]{1,2}>?\s{0,8}|>(?=[^<>]{1,512}</))"""
+_SEPARATOR: Final = r"""\\{0,8}["']?[ \t]{0,8}(?:[:=]{1,2}>?[ \t]{0,8}|>(?=[^<>]{1,512}</))"""
 _SCHEMES: Final = r"(?:bearer|basic|digest|token|negotiate|apikey|aws4-hmac-sha256)"
 _VALUE: Final = re.compile(
     r'"(?:[^"\\]|\\.)*(?:"|\Z)|'
@@ -39,7 +39,9 @@ _VALUE: Final = re.compile(
     rf"(?:{_SCHEMES}\s{{1,8}})?[^\s,;&)}}\]<]+",
     re.IGNORECASE,
 )
-_NO_SECRET: Final = re.compile(r"""["']?(?:true|false|none|null|nil|undefined|yes|no|)["']?""", re.IGNORECASE)
+_NO_SECRET: Final = re.compile(
+    r"""["']?(?:true|false|none|null|nil|undefined|yes|no|str|int|bytes|bool|string|)["']?""", re.IGNORECASE
+)
 _NUMBER: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _FLAG: Final = re.compile(r"--([a-z0-9][a-z0-9_-]{0,63})[ \t]{1,4}([^\s-][^\s]*)")
 
@@ -82,7 +84,7 @@ def _behind(stem: str, text: str, lowered: str, is_secret: Callable[[str], bool]
         while start > last and text[start - 1] in _PART_OF_NAME:
             start -= 1
         name = text[start : match.end(1)]
-        if not is_secret(name):
+        if text.startswith(REDACTED, at) or not is_secret(name):
             continue
         value = _VALUE.match(text, at)
         if value is not None:
