@@ -10,10 +10,13 @@ if TYPE_CHECKING:
     from multiagents_otel.auto import auto_instrument, instrument_event_bus
     from multiagents_otel.config import MonitoringConfig, OptionError
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
+    from multiagents_otel.logs.secure import SecureLogger
     from multiagents_otel.monitors.business import BusinessMetricsMonitor
     from multiagents_otel.monitors.event_monitor import EventMonitor
     from multiagents_otel.monitors.metrics_collector import MetricsCollector
     from multiagents_otel.monitors.worker_monitor import WorkerMonitor
+    from multiagents_otel.processing.exporters import RedactingLogExporter, RedactingSpanExporter
+    from multiagents_otel.processing.redaction import sanitize_context_for_logging
     from multiagents_otel.telemetry.instruments import views
 
 __all__ = [
@@ -23,10 +26,14 @@ __all__ = [
     "MonitoringConfig",
     "MultiAgentsInstrumentor",
     "OptionError",
+    "RedactingLogExporter",
+    "RedactingSpanExporter",
+    "SecureLogger",
     "WorkerMonitor",
     "__version__",
     "auto_instrument",
     "instrument_event_bus",
+    "sanitize_context_for_logging",
     "views",
 ]
 
@@ -37,9 +44,13 @@ _HOMES = {
     "MonitoringConfig": "multiagents_otel.config",
     "MultiAgentsInstrumentor": "multiagents_otel.instrumentation",
     "OptionError": "multiagents_otel.config",
+    "RedactingLogExporter": "multiagents_otel.processing.exporters",
+    "RedactingSpanExporter": "multiagents_otel.processing.exporters",
+    "SecureLogger": "multiagents_otel.logs.secure",
     "WorkerMonitor": "multiagents_otel.monitors.worker_monitor",
     "auto_instrument": "multiagents_otel.auto",
     "instrument_event_bus": "multiagents_otel.auto",
+    "sanitize_context_for_logging": "multiagents_otel.processing.redaction",
     "views": "multiagents_otel.telemetry.instruments",
 }
 

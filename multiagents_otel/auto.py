@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NoReturn
 
 from multiagents_otel import pipeline, semconv
-from multiagents_otel.config import Configuration, MonitoringConfig, Options, file_of_environment, given, in_force
+from multiagents_otel.config import (
+    Configuration,
+    MonitoringConfig,
+    Options,
+    Patterns,
+    configuration_in_force,
+    file_of_environment,
+    given,
+)
 from multiagents_otel.instrumentation import MultiAgentsInstrumentor
 from multiagents_otel.instrumentation.process_metrics import record_process_metrics
 from multiagents_otel.lifecycle import Lifecycle, resource_of
@@ -41,6 +49,13 @@ def auto_instrument(
     excluded_workers: str | Iterable[str] | None = None,
     stall_grace: float | None = None,
     flush_timeout: float | None = None,
+    redaction: bool | None = None,
+    redact_keys: str | Iterable[str] | None = None,
+    redact_patterns: Patterns | None = None,
+    redact_allow: str | Iterable[str] | None = None,
+    capture_content: bool | None = None,
+    max_content_length: int | None = None,
+    redact_callback: Callable[..., Any] | None = None,
     publish_hook: Callable[..., Any] | None = None,
     process_hook: Callable[..., Any] | None = None,
     step_hook: Callable[..., Any] | None = None,
@@ -72,6 +87,13 @@ def auto_instrument(
         excluded_workers: globs of worker types without ``worker`` spans and worker metrics.
         stall_grace: seconds after a step's timeout until its workflow is ``stalled``.
         flush_timeout: seconds that the end of the process may wait for its telemetry to leave.
+        redaction: secrets are scrubbed from spans, logs and metrics.
+        redact_keys: more names whose values are secrets.
+        redact_patterns: more values that are secrets.
+        redact_allow: names or paths whose values stay as they are.
+        capture_content: payloads and results of events as attributes, cut and scrubbed.
+        max_content_length: characters at which captured content is cut.
+        redact_callback: called with (path, value) of each text and number; what it returns takes its place.
         publish_hook: called with (span, event_type, event) before an event is sent.
         process_hook: called with (span, event_type, event) before an event is handled.
         step_hook: called with (span, context, step name) when a step ends.
@@ -89,7 +111,7 @@ def auto_instrument(
     """
     arguments = {**given(locals(), "unknown", "config"), **unknown}
     providers = {signal: arguments.pop(name, None) for signal, name in _PROVIDERS.items()}
-    configuration = in_force(config)
+    configuration = configuration_in_force(config)
     with _lock:
         return _activate(arguments, providers, configuration, config is not None)
 
@@ -120,7 +142,7 @@ def _activate(
 
 def _flush_timeout(chosen: Options | None = None) -> float:
     active = MultiAgentsInstrumentor._active
-    options = active.telemetry.options if active else chosen or Options(configured=in_force().settings())
+    options = active.telemetry.options if active else chosen or Options(configured=configuration_in_force().settings())
     return options.flush_timeout
 
 

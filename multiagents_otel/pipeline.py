@@ -30,6 +30,13 @@ from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 from multiagents_otel import semconv
 from multiagents_otel.fork import ForkSafeReader, ProcessExporter
 from multiagents_otel.lifecycle import add_to_resource, resource_of
+from multiagents_otel.processing.exporters import (
+    RedactingLogExporter,
+    RedactingMetricExporter,
+    RedactingSpanExporter,
+    redact_exporters,
+)
+from multiagents_otel.processing.redaction import in_force
 from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.version import __version__
 
@@ -134,6 +141,7 @@ def _from_file(attributes: Mapping[str, str]) -> Pipeline:
     configured = present()
     attributes = {semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()), **attributes}  # one for all of them
     for provider in configured.values():
+        redact_exporters(provider)
         if (user := resource_of(provider)) is not None:
             add_to_resource(provider, _ours(user, attributes))
     return Pipeline(configured, frozenset(configured))
@@ -142,6 +150,8 @@ def _from_file(attributes: Mapping[str, str]) -> Pipeline:
 def _resource(attributes: Mapping[str, str]) -> Resource:
     # Resource.create() lets its argument win over OTEL_RESOURCE_ATTRIBUTES; the user's own must win over ours.
     user = Resource.create()
+    # A detector may have told the command line.
+    user = Resource({**user.attributes, **in_force().attributes(user.attributes, [])}, user.schema_url)
     return user.merge(_ours(user, attributes))
 
 
@@ -247,7 +257,7 @@ def _traces(resource: Resource) -> TracerProvider:
         shutdown_on_exit=False,
     )
     for exporter in exporters("traces"):
-        provider.add_span_processor(BatchSpanProcessor(exporter))
+        provider.add_span_processor(BatchSpanProcessor(RedactingSpanExporter(exporter)))
     trace.set_tracer_provider(provider)
     return provider
 
@@ -281,7 +291,7 @@ def _id_generator() -> IdGenerator:
 def _metrics(resource: Resource) -> MeterProvider:
     interval = None if os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip() else _EXPORT_INTERVAL_MS
     readers: list[MetricReader] = [
-        exporter if isinstance(exporter, MetricReader) else ForkSafeReader(exporter, interval)
+        exporter if isinstance(exporter, MetricReader) else ForkSafeReader(RedactingMetricExporter(exporter), interval)
         for exporter in exporters("metrics")
     ]
     provider = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
@@ -292,6 +302,6 @@ def _metrics(resource: Resource) -> MeterProvider:
 def _logs(resource: Resource) -> LoggerProvider:
     provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
     for exporter in exporters("logs"):
-        provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+        provider.add_log_record_processor(BatchLogRecordProcessor(RedactingLogExporter(exporter)))
     set_logger_provider(provider)
     return provider

@@ -67,6 +67,14 @@ MESSAGING_BODY_SIZE: Final = "messaging.message.body.size"
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 
+EVENT_PAYLOAD: Final = "multiagents.event.payload"
+"""JSON, cut and scrubbed; only with ``capture_content``."""
+EVENT_RESULT: Final = "multiagents.event.result"
+"""JSON, cut and scrubbed; only with ``capture_content``."""
+REDACTED_PLACES: Final = "multiagents.redacted"
+"""On a span or log record: where secrets were scrubbed (attribute keys, ``status``, ``body``, ``name``,
+``events.<event>.<key>``, ``links.<key>``)."""
+
 SERVICE_NAME: Final = "service.name"
 SERVICE_INSTANCE_ID: Final = "service.instance.id"
 TELEMETRY_DISTRO_NAME: Final = "telemetry.distro.name"
@@ -75,6 +83,16 @@ TELEMETRY_DISTRO_VERSION: Final = "telemetry.distro.version"
 NETWORK_IO_DIRECTION: Final = "network.io.direction"
 TRANSMIT: Final = "transmit"
 RECEIVE: Final = "receive"
+NO_TEXTS: Final = frozenset(
+    {
+        TRANSACTION_ID, WORKFLOW_ID, WORKFLOW_STATUS, WORKER_NAME, EVENT_TYPE, STATUS, STEP_NAME, FAILED_STEP,
+        WORKER_OUTCOME, COMPENSATION_NAME, COMPONENT, ERROR_TYPE, EXCEPTION_TYPE, MESSAGING_SYSTEM,
+        MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE, MESSAGING_DESTINATION, MESSAGING_MESSAGE_ID,
+        MESSAGING_CONVERSATION_ID, SERVER_ADDRESS, REDACTED_PLACES, SERVER_PORT,
+        RECEIVERS, QUEUE_TIME, WORKER_TIMEOUT, MESSAGING_BODY_SIZE,
+    }
+)  # fmt: skip
+"""Attributes whose values are names, ids, words of a fixed set and numbers: no text that could hold a secret."""
 
 # --- words -----------------------------------------------------------------------------------
 

@@ -9,11 +9,11 @@ from multiagents_otel.config.monitoring import (
     NAMES,
     Configuration,
     MonitoringConfig,
+    configuration_in_force,
     file_of_environment,
-    in_force,
 )
 from multiagents_otel.config.option import Option, OptionError
-from multiagents_otel.config.options import OPTIONS, Options, given, matches
+from multiagents_otel.config.options import OPTIONS, Options, Patterns, given, matches
 from multiagents_otel.config.sections import MONITORING
 from multiagents_otel.config.sources import CONFIG, ENV_PREFIXES
 
@@ -29,8 +29,9 @@ __all__ = [
     "Option",
     "OptionError",
     "Options",
+    "Patterns",
     "file_of_environment",
     "given",
-    "in_force",
+    "configuration_in_force",
     "matches",
 ]

@@ -9,14 +9,18 @@ and the default taken, since telemetry never stops an application.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from multiagents_otel.config import values
 from multiagents_otel.config.option import Option
 from multiagents_otel.config.sections import EVENTS
 from multiagents_otel.config.sources import DEFAULT, Names, Setting, of_arguments, of_environment, settle
+
+Patterns: TypeAlias = "str | re.Pattern[str] | Iterable[str | re.Pattern[str]]"
+"""Regular expressions, as an argument has them."""
 
 WORKFLOW_PARENTS: Final = ("child", "link")
 
@@ -86,6 +90,56 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "How long the end of a process (exit, SIGTERM) may wait for all of its telemetry to leave.",
     ),
     Option(
+        "redaction",
+        True,
+        values.boolean,
+        "true or false",
+        "Secrets are scrubbed from spans, logs and metrics: passwords, tokens, keys, cards, credentials in URLs.",
+    ),
+    Option(
+        "redact_keys",
+        (),
+        values.globs,
+        "names or globs, separated by commas",
+        "More names whose values are secrets: a word that a name contains (`iban`), or a glob (`internal_*`).",
+    ),
+    Option(
+        "redact_patterns",
+        (),
+        values.patterns,
+        "regular expressions, one a line",
+        "More values that are secrets: what a regular expression matches.",
+    ),
+    Option(
+        "redact_allow",
+        (),
+        values.globs,
+        "globs, separated by commas",
+        "Names or paths (`order.token`) whose values stay as they are.",
+    ),
+    Option(
+        "capture_content",
+        False,
+        values.boolean,
+        "true or false",
+        "Payloads and results of events as attributes (`multiagents.event.payload`, `.result`), cut and scrubbed.",
+    ),
+    Option(
+        "max_content_length",
+        8192,
+        values.length,
+        "characters, 1 or more",
+        "Where captured content is cut.",
+    ),
+    Option(
+        "redact_callback",
+        None,
+        values.hook,
+        "a function (path, value)",
+        "Called with each text and number; what it returns takes its place, and is scrubbed; None redacts it.",
+        False,
+    ),
+    Option(
         "publish_hook",
         None,
         values.hook,
@@ -122,6 +176,13 @@ class Options:
     excluded_workers: tuple[str, ...]
     stall_grace: float
     flush_timeout: float
+    redaction: bool
+    redact_keys: tuple[str, ...]
+    redact_patterns: tuple[re.Pattern[str], ...]
+    redact_allow: tuple[str, ...]
+    capture_content: bool
+    max_content_length: int
+    redact_callback: Callable[..., Any] | None
     publish_hook: Callable[..., Any] | None
     process_hook: Callable[..., Any] | None
     step_hook: Callable[..., Any] | None

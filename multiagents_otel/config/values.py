@@ -6,6 +6,7 @@ Each function returns the value, or raises ValueError (hooks: TypeError) for one
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from enum import Enum
 from inspect import iscoroutinefunction
@@ -124,6 +125,40 @@ def path(value: object) -> str:
     if not isinstance(text, str) or not text.strip() or "\0" in text:
         raise ValueError
     return text
+
+
+def patterns(value: object) -> tuple[re.Pattern[str], ...]:
+    """Regular expressions: one, or several; in a text one a line, since a comma may be a part of one."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        value = value.splitlines()
+    elif isinstance(value, re.Pattern):
+        value = (value,)
+    if not isinstance(value, Iterable):
+        raise ValueError  # noqa: TRY004
+    compiled_ones = []
+    for pattern in value:
+        if isinstance(pattern, str) and not pattern.strip():
+            continue
+        try:
+            compiled = re.compile(pattern)
+        except (re.error, TypeError):
+            raise ValueError from None
+        if not isinstance(compiled.pattern, str):
+            raise ValueError  # noqa: TRY004
+        compiled_ones.append(compiled)
+    return tuple(compiled_ones)
+
+
+def length(value: object) -> int:
+    """A number of characters."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError  # noqa: TRY004
+    length = int(value)
+    if length < 1:
+        raise ValueError
+    return length
 
 
 _ASYNC: Final = ": it is async, and nobody would await it: its span ends before it could run"

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from multiagents_otel.config import Configuration, MonitoringConfig, Options, given, in_force
+from multiagents_otel.config import Configuration, MonitoringConfig, Options, Patterns, configuration_in_force, given
 from multiagents_otel.instrumentation.event_bus import REDIS_BUS_MODULE, EventBusInstrumentation
 from multiagents_otel.instrumentation.handlers import WORKER_MANAGER_MODULE, Handler
 from multiagents_otel.instrumentation.patching import Patch, PatchSet, Switch
@@ -160,6 +160,13 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         excluded_workers: str | Iterable[str] | None = None,
         stall_grace: float | None = None,
         flush_timeout: float | None = None,
+        redaction: bool | None = None,
+        redact_keys: str | Iterable[str] | None = None,
+        redact_patterns: Patterns | None = None,
+        redact_allow: str | Iterable[str] | None = None,
+        capture_content: bool | None = None,
+        max_content_length: int | None = None,
+        redact_callback: Callable[..., Any] | None = None,
         publish_hook: Callable[..., Any] | None = None,
         process_hook: Callable[..., Any] | None = None,
         step_hook: Callable[..., Any] | None = None,
@@ -194,7 +201,7 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def _instrument(self, **kwargs: Any) -> None:
         providers = {name: kwargs.pop(name, None) for name in _PROVIDERS}
-        config = in_force(kwargs.pop("config", None), kwargs.pop("declared", None))
+        config = configuration_in_force(kwargs.pop("config", None), kwargs.pop("declared", None))
         active = _Instrumentation(config, Options(kwargs, configured=config.settings()), providers)
         type(self)._active = active
         if not active.apply():

@@ -1,98 +1,66 @@
-"""Secrets are scrubbed from every text that we emit: exception messages, stack traces, status texts.
+"""Secrets are scrubbed from all that we emit: attributes, events, exception texts, status texts, links, logs.
 
-Scrubbed are values behind a key that names a secret (``password=...``, ``"api_key": "..."``,
-``Authorization: Bearer ...``), credentials in URLs, and values shaped like a well-known token.
-
-What is scrubbed may come from outside, so no rule may take more than linear time on a hostile text: each
-repetition is bounded, or what it has read is consumed, or a look behind lets it start only once.
+:func:`scrub` and :func:`scrub_value` scrub with the :class:`Redactor` in force: that of the options that
+:func:`multiagents_otel.auto_instrument` was given, until then the default one.
 """
 
 from __future__ import annotations
 
-import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any
 
-REDACTED: Final = "***REDACTED***"
+from multiagents_otel.processing.nested import TRUNCATED
+from multiagents_otel.processing.redactor import MAX_ATTRIBUTE, MAX_TEXT, Redactor, has_mark
+from multiagents_otel.processing.secrets import REDACTED
 
-_MAX_TEXT: Final = 64 * 1024
-"""Longer texts are cut: a stack trace of more is of no use to a reader, and scrubbing stays quick."""
+__all__ = [
+    "MAX_ATTRIBUTE",
+    "MAX_TEXT",
+    "REDACTED",
+    "TRUNCATED",
+    "Redactor",
+    "has_mark",
+    "in_force",
+    "sanitize_context_for_logging",
+    "scrub",
+    "scrub_value",
+    "use",
+]
 
-_MARGIN: Final = 4 * 1024
-"""Scrubbed beyond the cut, so that a secret that the cut goes through is still recognised."""
-
-# Names that hold a secret, at the end of any longer one (PGPASSWORD, x-api-key, csrftoken). What follows must be a
-# separator, which keeps look-alikes readable: "author", "secretary", "max_tokens".
-_NAMES: Final = (
-    r"(?:password|passwd|passphrase|secret|api[_-]?key|access[_-]?key|private[_-]?key|secret[_-]?key|"
-    r"account[_-]?key|token|credit[_-]?card|card[_-]?number|credentials?|cookie|(?<![a-z0-9])(?:pwd|pass|cvv|ssn))"
-)
-_SCHEMES: Final = r"(?:bearer|basic|digest|token|negotiate|apikey)"
-# In JSON inside JSON the quotes are escaped.
-_VALUE: Final = (
-    r'"(?:[^"\\]|\\.)*(?:"|\Z)|'
-    r"'(?:[^'\\]|\\.)*(?:'|\Z)|"
-    r"""\\{1,8}(?P<quote>["']).{0,256}?\\{1,8}(?P=quote)|"""
-    rf"(?:{_SCHEMES}\s{{1,8}})?[^\s,;&)}}\]]+"
-)
-
-_RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
-    # Authorization: Bearer xyz
-    (
-        re.compile(
-            rf"""(?i)(authorization["'\\]{{0,8}}\s{{0,8}}[:=]\s{{0,8}}["'\\]{{0,8}}{_SCHEMES}\s{{1,8}})[^\s"',;\\]+"""
-        ),
-        r"\1" + REDACTED,
-    ),
-    # Bearer xyz, Basic xyz; "basic validation" is no credential: one has a digit, padding or capitals inside
-    (
-        re.compile(
-            r"(?<![A-Za-z0-9])(?i:(bearer|basic))(\s{1,8})(?=[A-Za-z._~+/-]{0,64}(?:[0-9=]|[a-z][A-Z]))[A-Za-z0-9._~+/=-]{8,}"
-        ),
-        r"\1\2" + REDACTED,
-    ),
-    # "api_key": "xyz", password='x y', token=xyz
-    (re.compile(rf"""(?i)({_NAMES}\\{{0,8}}["']?\s{{0,8}}[:=]\s{{0,8}})(?:{_VALUE})"""), r"\1" + REDACTED),
-    # Well-known shapes: OpenAI, Anthropic, Stripe, GitHub, GitLab, Slack, AWS, Google, Hugging Face, npm, JWT, PEM
-    (
-        re.compile(
-            r"(?<![A-Za-z0-9])(?:sk-[A-Za-z0-9_-]{16,}|[srp]k_(?:live|test)_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|"
-            r"github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}|xox[abprs]-[A-Za-z0-9-]{10,}|"
-            r"(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{35}|hf_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36,}|"
-            r"(?<![_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*)"
-        ),
-        REDACTED,
-    ),
-    (
-        re.compile(
-            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL
-        ),
-        REDACTED,
-    ),
-)
-_URL: Final = re.compile(r"://([^\s'\"<>]+)@")
-_CARD: Final = re.compile(r"(?<![\d.-])(?:\d[ -]?){12,18}\d(?![\d.-])")
+_in_force = Redactor()
 
 
-def scrub(text: str) -> str:
-    """The text with its secrets replaced by :data:`REDACTED`, cut at 64 KiB, and fit for UTF-8."""
-    text = text[: _MAX_TEXT + _MARGIN]
-    if not text.isascii():
-        # One lone surrogate would have an exporter drop its whole batch.
-        text = text.encode("utf-8", "replace").decode()
-    if "://" in text and "@" in text:
-        text = _URL.sub(_scrub_url, text)
-    for pattern, replacement in _RULES:
-        text = pattern.sub(replacement, text)
-    return _CARD.sub(_scrub_card, text)[:_MAX_TEXT]
+def use(redactor: Redactor) -> None:
+    """Have a redactor scrub all that leaves this process from now on."""
+    global _in_force
+    _in_force = redactor
 
 
-def _scrub_url(match: re.Match[str]) -> str:
-    # scheme://user:password@host
-    return f"://{REDACTED}@" if ":" in match.group(1) else match.group()
+def in_force() -> Redactor:
+    """The redactor that scrubs what leaves this process."""
+    return _in_force
 
 
-def _scrub_card(match: re.Match[str]) -> str:
-    digits = [int(char) for char in match.group() if char.isdigit()]
-    # Luhn's check: order numbers and timestamps of the same length stay readable nine times out of ten.
-    total = sum(digits[-1::-2]) + sum(sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
-    return REDACTED if total % 10 == 0 else match.group()
+def scrub(text: str, path: str | None = None) -> str:
+    """The text with its secrets replaced by :data:`REDACTED`, cut at 64 KiB, and fit for UTF-8.
+
+    Args:
+        text: any text.
+        path: where it stands, for the user's callback; without one that is not called.
+    """
+    return _in_force.text(text) if path is None else _in_force.text_at(path, text)
+
+
+def scrub_value(value: Any, key: str | None = None) -> Any:
+    """The value without its secrets, however deep they are; see :meth:`Redactor.value`."""
+    return _in_force.value(value, key)
+
+
+def sanitize_context_for_logging(context: Mapping[str, Any]) -> dict[str, Any]:
+    """A context without its secrets, as the guide's function of this name returns it.
+
+    The value behind a key that names a secret becomes ``"***REDACTED***"``, in nested dicts and lists too; and so do
+    secrets inside texts. The given context is not changed.
+    """
+    sanitized: dict[str, Any] = _in_force.value(dict(context))
+    return sanitized

@@ -16,6 +16,7 @@ from opentelemetry.trace import NoOpTracer, Span, Tracer, TracerProvider
 
 from multiagents_otel import semconv
 from multiagents_otel.config import Options
+from multiagents_otel.processing import redaction
 from multiagents_otel.processing.guard import Guard
 from multiagents_otel.telemetry.instruments import instruments_of
 from multiagents_otel.telemetry.ledger import Key
@@ -62,6 +63,16 @@ class Telemetry:
         self.instruments = instruments_of(meter_provider, messaging=options.messaging_metrics)
         self.ledger = self.instruments.ledger
         self.guard = Guard(lambda component: self.ledger.add(semconv.OTEL_ERRORS, (component,)))
+        redaction.use(
+            redaction.Redactor(
+                options.redact_keys,
+                options.redact_patterns,
+                options.redact_allow,
+                options.redact_callback,
+                enabled=options.redaction,
+                guard=self.guard,
+            )
+        )
         self.propagation = Propagation()
         self.delays = Delays()
         self.tracer: Tracer = NoOpTracer()

@@ -13,6 +13,7 @@ from opentelemetry.trace import SpanKind
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
 from multiagents_otel.semconv import Outcome
+from multiagents_otel.telemetry.content import capture
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import Delivery
 from multiagents_otel.telemetry.event import seconds
@@ -75,8 +76,8 @@ class Execution(Operation):
 
     # --- the worker ----------------------------------------------------------------------------
 
-    def start_worker(self) -> bool:
-        """``worker.process`` is about to be called: its span becomes the current one.
+    def start_worker(self, payload: Any = None) -> bool:
+        """``worker.process`` is about to be called with a payload: its span becomes the current one.
 
         A manager of the user's may call it again: each attempt is an execution of its own, the last one's outcome
         is the command's. False for one beside another that is still under way: it is not recorded.
@@ -109,6 +110,8 @@ class Execution(Operation):
             if self._timeout is not None:
                 attributes[semconv.WORKER_TIMEOUT] = self._timeout
             self.open(semconv.worker_span(self.label), kind, attributes)
+            if self._telemetry.options.capture_content:
+                capture(self._telemetry, self.span, semconv.EVENT_PAYLOAD, payload)
         self.attach()
         if not self._excluded:
             self._telemetry.executing.add(self)
@@ -116,8 +119,8 @@ class Execution(Operation):
             self._telemetry.tell("execution_started", self)
         return True
 
-    def worker_ended(self, exception: BaseException | None) -> None:
-        """``worker.process`` returned or raised."""
+    def worker_ended(self, exception: BaseException | None, result: Any = None) -> None:
+        """``worker.process`` returned a result or raised."""
         self._running = False
         if isinstance(exception, GeneratorExit):
             self.forget()
@@ -125,6 +128,8 @@ class Execution(Operation):
             self.detach()
         self._elapsed = self.elapsed
         if exception is None:
+            if self._telemetry.options.capture_content and self._outcome is None:
+                capture(self._telemetry, self.span, semconv.EVENT_RESULT, result)
             self._settle(Outcome.SUCCESS, None)
         elif isinstance(exception, (asyncio.CancelledError, GeneratorExit)):
             # The framework's timeout, or a shutdown: what follows will tell.
@@ -216,7 +221,7 @@ class WorkerProxy:
         execution, guard = self._execution, self._guard
         started = True
         try:
-            started = execution.start_worker()
+            started = execution.start_worker(args[0] if args else kwargs.get("context"))
         except Exception:
             guard.caught("worker")
         if not started:
@@ -230,7 +235,7 @@ class WorkerProxy:
                 guard.caught("worker")
             raise
         try:
-            execution.worker_ended(None)
+            execution.worker_ended(None, result)
         except Exception:
             guard.caught("worker")
         return result

@@ -46,7 +46,7 @@ def type_name(exception: BaseException) -> str:
 def message_of(exception: BaseException) -> str:
     """The exception's scrubbed text; a class whose ``__str__`` raises has none."""
     try:
-        return scrub(str(exception))
+        return scrub(str(exception), semconv.EXCEPTION_MESSAGE)
     except Exception:
         return ""
 
@@ -60,7 +60,8 @@ def failure_of(exception: BaseException) -> Failure:
 def exception_attributes(exception: BaseException) -> dict[str, str]:
     """The attributes of the ``exception`` event, message and stack trace scrubbed."""
     try:
-        stacktrace = scrub("".join(traceback.format_exception(type(exception), exception, exception.__traceback__)))
+        lines = traceback.format_exception(type(exception), exception, exception.__traceback__)
+        stacktrace = scrub("".join(lines), semconv.EXCEPTION_STACKTRACE)
     except Exception:
         stacktrace = "".join(traceback.format_tb(exception.__traceback__))
     return {

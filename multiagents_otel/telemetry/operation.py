@@ -12,6 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, set_span_in_context
 
 from multiagents_otel import semconv
+from multiagents_otel.processing.redaction import has_mark
 from multiagents_otel.telemetry.failure import Failure, exception_attributes
 
 if TYPE_CHECKING:
@@ -121,8 +122,13 @@ def finish(span: Span, failure: Failure | None, attributes: Mapping[str, Any] | 
             span.set_attributes(attributes)
         if failure is not None:
             span.set_attribute(semconv.ERROR_TYPE, failure.error_type)
+            redacted = ["status"] if has_mark(failure.message) else []
             if failure.exception is not None:
-                span.add_event(semconv.EXCEPTION_EVENT, exception_attributes(failure.exception), end_ns)
+                told = exception_attributes(failure.exception)
+                redacted += (f"events.{semconv.EXCEPTION_EVENT}.{key}" for key, text in told.items() if has_mark(text))
+                span.add_event(semconv.EXCEPTION_EVENT, told, end_ns)
+            if redacted:
+                span.set_attribute(semconv.REDACTED_PLACES, redacted)
             span.set_status(Status(StatusCode.ERROR, failure.message))
     finally:
         span.end(end_ns)  # whatever a processor or an attribute did: no span stays open

@@ -15,6 +15,7 @@ from opentelemetry.trace import SpanContext, SpanKind
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
 from multiagents_otel.telemetry.bus import BusInfo
+from multiagents_otel.telemetry.content import capture
 from multiagents_otel.telemetry.core import Telemetry, suppressed
 from multiagents_otel.telemetry.event import Event, seconds
 from multiagents_otel.telemetry.failure import Failure, failure_of, type_name
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from multiagents_otel.telemetry.workflows import Workflows
 
 _UNDELIVERED: Final = Failure(semconv.UNDELIVERED, "published, and no subscriber received it")
+_TOLD_BY_WORKER: Final = frozenset({semconv.COMMAND_EVENT, semconv.RESULT_EVENT})
+"""Captured content of these is on the ``worker`` span."""
 _DEFAULT_TIMEOUT: Final = 300.0
 _MISSING: Final = object()
 _MARK: Final = f'"{semconv.CARRIER_KEY}":'.encode()
@@ -130,6 +133,8 @@ class Sending(Operation):
                 stage.step.attributes = attributes
             else:
                 self._late_attributes = attributes
+        if options.capture_content and kind not in _TOLD_BY_WORKER:
+            capture(telemetry, self.span, semconv.EVENT_PAYLOAD, data.get("payload", data))
         if options.publish_hook is not None:
             telemetry.call_hook("publish_hook", self.span, name, data)
         carrier: dict[str, Any] = {}

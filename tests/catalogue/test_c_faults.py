@@ -380,6 +380,11 @@ class AsyncCallable:
     async def __call__(self, *_args: object) -> None: ...
 
 
+def _given(arguments: Any) -> dict[str, Any]:
+    """Arguments that the signature's types forbid."""
+    return dict(arguments)
+
+
 @pytest.mark.parametrize("hook", HOOKS)
 def test_C2_an_async_hook_is_refused_and_nothing_is_patched(hook: str) -> None:
     async def asynchronous(*_args: object) -> None: ...
@@ -387,7 +392,7 @@ def test_C2_an_async_hook_is_refused_and_nothing_is_patched(hook: str) -> None:
     for wrong in (asynchronous, AsyncCallable(), functools.partial(asynchronous), 7, "hook"):
         instrumentor = MultiAgentsInstrumentor()
         with pytest.raises(TypeError, match=hook):
-            instrumentor.instrument(**{hook: wrong})
+            instrumentor.instrument(**_given({hook: wrong}))
         assert MultiAgentsInstrumentor._active is None
         assert not instrumentor.is_instrumented_by_opentelemetry
 
@@ -407,7 +412,7 @@ def test_C2_an_async_hook_is_refused_and_nothing_is_patched(hook: str) -> None:
 )
 async def test_C2_a_wrong_option_is_refused_by_name_and_nothing_is_patched(option: str, value: object) -> None:
     with pytest.raises(OptionError, match=option):
-        MultiAgentsInstrumentor().instrument(**{option: value})
+        MultiAgentsInstrumentor().instrument(**_given({option: value}))
     assert MultiAgentsInstrumentor._active is None
     with instrumented() as observed:  # a right one afterwards takes
         async with order_system() as system:

@@ -1,0 +1,105 @@
+"""What the user says of secrets: own names and patterns, what stays, and a callback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from multiagents_otel import MultiAgentsInstrumentor, OptionError
+from multiagents_otel.config import Options
+from multiagents_otel.processing import redaction
+from multiagents_otel.processing.redaction import REDACTED, Redactor
+
+
+@pytest.fixture(autouse=True)
+def default_afterwards() -> Iterator[None]:
+    """The redactor of a test's options stays in force after it."""
+    yield
+    redaction.use(Redactor())
+
+
+def test_own_names_are_words_in_names_or_globs_of_whole_ones() -> None:
+    redactor = Redactor(keys=["IBAN", "internal_*"])
+    value = {"customerIban": "x", "i-b-a-n": "x", "internal_id": 7, "not_internal_id": 7, "urbanity": "x"}
+    assert redactor.value(value) == {**value, "customerIban": REDACTED, "i-b-a-n": REDACTED, "internal_id": REDACTED}
+    assert redactor.text("iban: x, internal_id=7, other=8") == f"iban: {REDACTED}, internal_id={REDACTED}, other=8"
+
+
+def test_own_patterns_are_secrets_too() -> None:
+    redactor = Redactor(patterns=[r"EMP-\d+"])
+    assert redactor.value({"note": "EMP-12 and EMP-x, password=y"}) == {
+        "note": f"{REDACTED} and EMP-x, password={REDACTED}"
+    }
+
+
+def test_what_is_allowed_stays_by_its_name_or_by_its_path() -> None:
+    redactor = Redactor(allow=["page_token", "order.*.token"])
+    value = {"page_token": "a", "order": {"7": {"token": "b"}}, "token": "c"}
+    assert redactor.value(value) == {**value, "token": REDACTED}
+    assert redactor.text("page_token=a, token=c") == f"page_token=a, token={REDACTED}"
+
+
+def test_the_callback_sees_each_text_and_number_with_its_path_and_takes_more_away() -> None:
+    seen = []
+
+    def callback(path: str, value: Any) -> Any:
+        seen.append((path, value))
+        return {"mail": None, "note": "password=x", "n": 8}.get(path.rpartition(".")[2], value)
+
+    value = {"user": {"mail": "ann@shop.example", "name": "ann"}, "note": "n", "n": 7, "list": ["a"], "token": "x"}
+    assert Redactor(callback=callback).value(value) == {
+        "user": {"mail": REDACTED, "name": "ann"},
+        "note": f"password={REDACTED}",
+        "n": 8,
+        "list": ["a"],
+        "token": REDACTED,
+    }
+    assert seen == [("user.mail", "ann@shop.example"), ("user.name", "ann"), ("note", "n"), ("n", 7), ("list", "a")]
+
+
+@pytest.mark.faults
+def test_a_callback_that_fails_gives_nothing_away() -> None:
+    def fails(path: str, value: Any) -> Any:
+        raise RuntimeError(value)
+
+    assert Redactor(callback=fails).value({"a": "text", "b": [1, True]}) == {"a": REDACTED, "b": [REDACTED, True]}
+
+
+def test_redaction_can_be_turned_off() -> None:
+    value = {"password": "x", "note": "token=x", "card": 4242424242424242}
+    assert Redactor(enabled=False).value(value) == value
+
+
+def test_the_options_make_the_redactor_in_force() -> None:
+    MultiAgentsInstrumentor().instrument(redact_keys="iban, internal_*", redact_patterns="A,B", redact_allow="token")
+    assert redaction.scrub_value({"iban": 1, "internal_x": 1, "token": "t", "n": "A,B A B"}) == {
+        "iban": REDACTED,
+        "internal_x": REDACTED,
+        "token": "t",
+        "n": f"{REDACTED} A B",
+    }
+
+
+def test_patterns_of_the_environment_are_one_a_line() -> None:
+    options = Options({}, {"MULTIAGENTS_OTEL_REDACT_PATTERNS": "A{1,2}\n\nB+"})
+    assert [pattern.pattern for pattern in options.redact_patterns] == ["A{1,2}", "B+"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"redact_patterns": "("},
+        {"redact_patterns": [3]},
+        {"redact_patterns": [b"a"]},
+        {"redact_keys": 3},
+        {"max_content_length": 0},
+        {"max_content_length": "many"},
+        {"redaction": "perhaps"},
+    ],
+    ids=str,
+)
+def test_a_wrong_option_is_told(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=next(iter(wrong))):
+        Options(wrong, {})
