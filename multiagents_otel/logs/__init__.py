@@ -1,0 +1,1 @@
+"""Loggers that serve as the framework's ``ILogger``."""
