@@ -74,10 +74,8 @@ def taken_for_granted() -> dict[str, Any]:
     async def worker_function(context: dict[str, Any]) -> dict[str, Any]:
         return context
 
-    command = CommandEvent(worker_type="by_hand", command_data={}, metadata=metadata("TX-123.by_hand"))
-    result = ResultEvent(
-        worker_type="by_hand", command_id=command.id, result={}, success=True, metadata=metadata("TX-123.by_hand")
-    )
+    command = CommandEvent(worker_type="by_hand", metadata=metadata("TX-123.by_hand"))
+    result = ResultEvent(command_id=command.id, success=True, metadata=metadata("TX-123.by_hand"))
     return {
         "RedisEventBus": functools.partial(RedisEventBus, URL),
         "WorkerManager": WorkerManager,
@@ -116,7 +114,8 @@ async def run_orders(names: dict[str, Any], counted: Independent) -> None:
     workflow = WorkflowBuilder("order_processing")
     workflow.add_step("reserve", "inventory_service")
     workflow.add_step("pay", "payment_processor")
-    orchestrator = Orchestrator(workflow.build(), bus, RedisStateStore(URL))
+    store: Any = RedisStateStore(URL)
+    orchestrator = Orchestrator(workflow.build(), bus, store)
     manager.register(inventory_service)
     manager.register(payment_processor)
     await bus.start()
@@ -159,8 +158,8 @@ async def walk(instrumented: bool) -> dict[str, Any]:
     told = {
         name: names[name]
         for name in (
-            "event_metrics", "event_type_metrics", "transaction_trace", "worker_perf", "summary", "health", "all_health",
-            "current_metrics", "historical_metrics", "order_stats",
+            "event_metrics", "event_type_metrics", "transaction_trace", "worker_perf", "summary", "health",
+            "all_health", "current_metrics", "historical_metrics", "order_stats",
         )
     }  # fmt: skip
     told["trace_of_an_order"] = await names["event_monitor"].get_transaction_trace(names["a_transaction"])
