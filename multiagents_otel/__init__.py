@@ -10,11 +10,16 @@ if TYPE_CHECKING:
     from multiagents_otel.auto import auto_instrument, instrument_event_bus
     from multiagents_otel.config import OptionError
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
+    from multiagents_otel.logs import CompositeLogger, ConsoleLogger, FileLogger, OtelLogger
     from multiagents_otel.telemetry.instruments import views
 
 __all__ = [
+    "CompositeLogger",
+    "ConsoleLogger",
+    "FileLogger",
     "MultiAgentsInstrumentor",
     "OptionError",
+    "OtelLogger",
     "__version__",
     "auto_instrument",
     "instrument_event_bus",
@@ -22,8 +27,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CompositeLogger": "multiagents_otel.logs",
+    "ConsoleLogger": "multiagents_otel.logs",
+    "FileLogger": "multiagents_otel.logs",
     "MultiAgentsInstrumentor": "multiagents_otel.instrumentation",
     "OptionError": "multiagents_otel.config",
+    "OtelLogger": "multiagents_otel.logs",
     "auto_instrument": "multiagents_otel.auto",
     "instrument_event_bus": "multiagents_otel.auto",
     "views": "multiagents_otel.telemetry.instruments",

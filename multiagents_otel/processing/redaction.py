@@ -10,7 +10,7 @@ repetition is bounded, or what it has read is consumed, or a look behind lets it
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 REDACTED: Final = "***REDACTED***"
 
@@ -96,3 +96,15 @@ def _scrub_card(match: re.Match[str]) -> str:
     # Luhn's check: order numbers and timestamps of the same length stay readable nine times out of ten.
     total = sum(digits[-1::-2]) + sum(sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
     return REDACTED if total % 10 == 0 else match.group()
+
+
+def scrub_value(value: Any, key: str | None = None) -> Any:
+    """A plain value with the secrets in it replaced, dicts and lists all through."""
+    if isinstance(value, str):
+        named = key is not None and scrub(f"{key}=x") != f"{key}=x"
+        return REDACTED if named else scrub(value)
+    if isinstance(value, dict):
+        return {name: scrub_value(item, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [scrub_value(item, key) for item in value]
+    return value
