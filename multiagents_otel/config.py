@@ -149,6 +149,22 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "How long the end of a process (exit, SIGTERM) may wait for all of its telemetry to leave.",
     ),
     Option(
+        "replace_builtin_monitors",
+        True,
+        _boolean,
+        "true or false",
+        "The monitors and loggers that the framework makes for itself, where none is passed in, give way to ours; "
+        "its log file stays what it is.",
+    ),
+    Option(
+        "framework_logs",
+        True,
+        _boolean,
+        "true or false",
+        "The framework's own log records in OpenTelemetry's logs pipeline; never with payloads or results. "
+        "Their lines carry the ids of trace and transaction in any case.",
+    ),
+    Option(
         "publish_hook", None, _hook, "a function (span, event_type, event)", "Called before an event is sent.", False
     ),
     Option(
@@ -173,6 +189,8 @@ class Options:
     excluded_workers: tuple[str, ...]
     stall_grace: float
     flush_timeout: float
+    replace_builtin_monitors: bool
+    framework_logs: bool
     publish_hook: Callable[..., Any] | None
     process_hook: Callable[..., Any] | None
     step_hook: Callable[..., Any] | None
