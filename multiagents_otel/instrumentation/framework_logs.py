@@ -14,7 +14,6 @@ from multiagents_otel.logs.otel import OtelLogger
 from multiagents_otel.logs.record import Record, level_of
 from multiagents_otel.logs.structlog_chain import Chain, Exporter
 from multiagents_otel.telemetry.core import Telemetry
-from multiagents_otel.telemetry.workflows import Workflows
 
 _BASE_WORKER: Final = "multiagents.worker_sdk.base_worker"
 MODULES: Final = (
@@ -33,9 +32,8 @@ _taken: ContextVar[list[bool] | None] = ContextVar("multiagents_otel_log_taken",
 class FrameworkLogs:
     """The patches of the framework's loggers."""
 
-    def __init__(self, telemetry: Telemetry, workflows: Workflows, patches: PatchSet, logger_provider: Any) -> None:
+    def __init__(self, telemetry: Telemetry, patches: PatchSet, logger_provider: Any) -> None:
         self._telemetry = telemetry
-        self._workflows = workflows
         self._patches = patches
         self._provider = logger_provider
         self._exports: bool = telemetry.options.framework_logs
@@ -76,7 +74,7 @@ class FrameworkLogs:
         """``bind`` of a module's structlog logger, by which it makes what it logs with at each call."""
         guard = self._telemetry.guard
         caught = functools.partial(guard.caught, "log")
-        exporter = Exporter(module, caught, self._workflows.context_of, self._provider, exports=self._exports)
+        exporter = Exporter(module, caught, self._provider, exports=self._exports)
         self._exporters[module] = exporter
         logger, binds = sys.modules[module].logger, original
 

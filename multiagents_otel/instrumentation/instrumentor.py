@@ -42,7 +42,7 @@ class _Instrumentation:
         self.patches = PatchSet(Switch())
         self.workflows = Workflows(self.telemetry)
         self.buses = EventBusInstrumentation(self.telemetry, self.workflows, self.patches)
-        self.logs = FrameworkLogs(self.telemetry, self.workflows, self.patches, providers.get("logger_provider"))
+        self.logs = FrameworkLogs(self.telemetry, self.patches, providers.get("logger_provider"))
         builtins = BuiltinReplacement(self.telemetry, self.patches)
         self.workers = WorkerInstrumentation(self.telemetry, self.buses, self.patches, self.logs, builtins)
         self.orchestrators = WorkflowInstrumentation(self.telemetry, self.workflows, self.buses, self.patches)

@@ -53,11 +53,6 @@ class Workflows:
         self._active.clear()
         self._stalled.clear()
 
-    def context_of(self, transaction_id: str) -> Context | None:
-        """The context of a workflow that is under way here: its root span, current."""
-        workflow = self._active.get(transaction_id)
-        return workflow.within(NO_CONTEXT) if workflow is not None else None
-
     def register(self, workflow_id: str, workers: list[str]) -> None:
         """Known label sets start at 0."""
         ledger = self._ledger
