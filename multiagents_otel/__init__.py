@@ -11,15 +11,19 @@ if TYPE_CHECKING:
     from multiagents_otel.config import OptionError
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
     from multiagents_otel.logs import CompositeLogger, ConsoleLogger, FileLogger, OtelLogger
+    from multiagents_otel.monitors.event_monitor import EventMonitor
+    from multiagents_otel.monitors.worker_monitor import WorkerMonitor
     from multiagents_otel.telemetry.instruments import views
 
 __all__ = [
     "CompositeLogger",
     "ConsoleLogger",
+    "EventMonitor",
     "FileLogger",
     "MultiAgentsInstrumentor",
     "OptionError",
     "OtelLogger",
+    "WorkerMonitor",
     "__version__",
     "auto_instrument",
     "instrument_event_bus",
@@ -29,10 +33,12 @@ __all__ = [
 _HOMES = {
     "CompositeLogger": "multiagents_otel.logs",
     "ConsoleLogger": "multiagents_otel.logs",
+    "EventMonitor": "multiagents_otel.monitors.event_monitor",
     "FileLogger": "multiagents_otel.logs",
     "MultiAgentsInstrumentor": "multiagents_otel.instrumentation",
     "OptionError": "multiagents_otel.config",
     "OtelLogger": "multiagents_otel.logs",
+    "WorkerMonitor": "multiagents_otel.monitors.worker_monitor",
     "auto_instrument": "multiagents_otel.auto",
     "instrument_event_bus": "multiagents_otel.auto",
     "views": "multiagents_otel.telemetry.instruments",
