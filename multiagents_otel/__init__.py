@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from multiagents_otel.auto import auto_instrument, instrument_event_bus
     from multiagents_otel.config import MonitoringConfig, OptionError
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
+    from multiagents_otel.logs import CompositeLogger, ConsoleLogger, FileLogger, OtelLogger
     from multiagents_otel.logs.secure import SecureLogger
     from multiagents_otel.monitors.business import BusinessMetricsMonitor
     from multiagents_otel.monitors.event_monitor import EventMonitor
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BusinessMetricsMonitor",
+    "CompositeLogger",
+    "ConsoleLogger",
     "EventMonitor",
+    "FileLogger",
     "MetricsCollector",
     "MonitoringConfig",
     "MultiAgentsInstrumentor",
     "OptionError",
+    "OtelLogger",
     "RedactingLogExporter",
     "RedactingSpanExporter",
     "SecureLogger",
@@ -39,11 +44,15 @@ __all__ = [
 
 _HOMES = {
     "BusinessMetricsMonitor": "multiagents_otel.monitors.business",
+    "CompositeLogger": "multiagents_otel.logs",
+    "ConsoleLogger": "multiagents_otel.logs",
     "EventMonitor": "multiagents_otel.monitors.event_monitor",
+    "FileLogger": "multiagents_otel.logs",
     "MetricsCollector": "multiagents_otel.monitors.metrics_collector",
     "MonitoringConfig": "multiagents_otel.config",
     "MultiAgentsInstrumentor": "multiagents_otel.instrumentation",
     "OptionError": "multiagents_otel.config",
+    "OtelLogger": "multiagents_otel.logs",
     "RedactingLogExporter": "multiagents_otel.processing.exporters",
     "RedactingSpanExporter": "multiagents_otel.processing.exporters",
     "SecureLogger": "multiagents_otel.logs.secure",

@@ -56,6 +56,8 @@ def auto_instrument(
     capture_content: bool | None = None,
     max_content_length: int | None = None,
     redact_callback: Callable[..., Any] | None = None,
+    replace_builtin_monitors: bool | None = None,
+    framework_logs: bool | None = None,
     publish_hook: Callable[..., Any] | None = None,
     process_hook: Callable[..., Any] | None = None,
     step_hook: Callable[..., Any] | None = None,
@@ -94,6 +96,8 @@ def auto_instrument(
         capture_content: payloads and results of events as attributes, cut and scrubbed.
         max_content_length: characters at which captured content is cut.
         redact_callback: called with (path, value) of each text and number; what it returns takes its place.
+        replace_builtin_monitors: the monitors and loggers that the framework makes for itself give way to ours.
+        framework_logs: the framework's own log records in OpenTelemetry's logs pipeline.
         publish_hook: called with (span, event_type, event) before an event is sent.
         process_hook: called with (span, event_type, event) before an event is handled.
         step_hook: called with (span, context, step name) when a step ends.

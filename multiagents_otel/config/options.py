@@ -140,6 +140,22 @@ OPTIONS: Final[tuple[Option, ...]] = (
         False,
     ),
     Option(
+        "replace_builtin_monitors",
+        True,
+        values.boolean,
+        "true or false",
+        "The monitors and loggers that the framework makes for itself, where none is passed in, give way to ours; "
+        "its log file stays what it is.",
+    ),
+    Option(
+        "framework_logs",
+        True,
+        values.boolean,
+        "true or false",
+        "The framework's own log records in OpenTelemetry's logs pipeline; never with payloads or results. "
+        "Their lines carry the ids of trace and transaction in any case.",
+    ),
+    Option(
         "publish_hook",
         None,
         values.hook,
@@ -183,6 +199,8 @@ class Options:
     capture_content: bool
     max_content_length: int
     redact_callback: Callable[..., Any] | None
+    replace_builtin_monitors: bool
+    framework_logs: bool
     publish_hook: Callable[..., Any] | None
     process_hook: Callable[..., Any] | None
     step_hook: Callable[..., Any] | None

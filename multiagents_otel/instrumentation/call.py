@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from time import perf_counter_ns, time_ns
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.context import Context, get_current
 
+from multiagents_otel.telemetry import current
 from multiagents_otel.telemetry.failure import Failure
 from multiagents_otel.telemetry.workflow import Workflow
 
@@ -54,7 +55,7 @@ class Call:
         self.loading = False
 
 
-CALL: ContextVar[Call | None] = ContextVar("multiagents_otel_call", default=None)
+CALL: Final[ContextVar[Call | None]] = current.CALL
 
 
 def definition_of(orchestrator: Any) -> str:

@@ -13,15 +13,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import wrapt
+from opentelemetry._logs import get_logger_provider
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from multiagents_otel.config import Configuration, MonitoringConfig, Options, Patterns, configuration_in_force, given
+from multiagents_otel.instrumentation.builtins import BuiltinReplacement
 from multiagents_otel.instrumentation.event_bus import REDIS_BUS_MODULE, EventBusInstrumentation
+from multiagents_otel.instrumentation.framework_logs import FrameworkLogs
 from multiagents_otel.instrumentation.handlers import WORKER_MANAGER_MODULE, Handler
 from multiagents_otel.instrumentation.patching import Patch, PatchSet, Switch
 from multiagents_otel.instrumentation.step import ORCHESTRATOR_MODULE, StepInstrumentation
 from multiagents_otel.instrumentation.worker import WorkerInstrumentation
 from multiagents_otel.instrumentation.workflow import WorkflowInstrumentation
+from multiagents_otel.logs.processor import add_first
 from multiagents_otel.telemetry import in_force
 from multiagents_otel.telemetry.bus import Buses
 from multiagents_otel.telemetry.core import Telemetry
@@ -43,10 +47,12 @@ class _Instrumentation:
         self.patches = PatchSet(Switch())
         self.workflows = Workflows(self.telemetry)
         self.buses = EventBusInstrumentation(self.telemetry, self.workflows, self.patches)
-        self.workers = WorkerInstrumentation(self.telemetry, self.buses, self.patches)
+        self.logs = FrameworkLogs(self.telemetry, self.patches, providers.get("logger_provider"))
+        builtins = BuiltinReplacement(self.telemetry, self.patches)
+        self.workers = WorkerInstrumentation(self.telemetry, self.buses, self.patches, self.logs, builtins)
         self.orchestrators = WorkflowInstrumentation(self.telemetry, self.workflows, self.buses, self.patches)
         steps = StepInstrumentation(self.telemetry, self.workflows, self.patches)
-        parts = (self.buses, self.workers, self.orchestrators, steps)
+        parts = (self.logs, self.buses, self.workers, self.orchestrators, steps, builtins)
         on_fork(in_child=self._in_forked_child)
         self.table: list[Patch] = [patch for part in parts for patch in part.table()]
         SYSTEM.install(self.telemetry.instruments)
@@ -96,6 +102,7 @@ class _Instrumentation:
         handlers, replacements = self.buses.handlers.alive, self.patches.replacements()
         self.patches.undo()
         self.buses.release(replacements)
+        self.logs.release()
         self.workflows.clear()
         self.telemetry.instruments.active = False
         self.telemetry.instruments.gauges.clear()
@@ -167,6 +174,8 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         capture_content: bool | None = None,
         max_content_length: int | None = None,
         redact_callback: Callable[..., Any] | None = None,
+        replace_builtin_monitors: bool | None = None,
+        framework_logs: bool | None = None,
         publish_hook: Callable[..., Any] | None = None,
         process_hook: Callable[..., Any] | None = None,
         step_hook: Callable[..., Any] | None = None,
@@ -213,6 +222,7 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             if module not in sys.modules and module not in self._hooked:
                 self._hooked.add(module)  # a hook can't be taken back: it is set once, and asks what is active
                 wrapt.register_post_import_hook(_imported, module)
+        add_first(providers["logger_provider"] or get_logger_provider())
         active.adopt_live()
         for bus in self._given_buses:
             active.buses.adopt(bus, self._given_buses[bus].system)

@@ -12,7 +12,9 @@ import wrapt
 
 from multiagents_otel import semconv
 from multiagents_otel.instrumentation.arguments import argument, with_argument
+from multiagents_otel.instrumentation.builtins import BuiltinReplacement
 from multiagents_otel.instrumentation.event_bus import EventBusInstrumentation
+from multiagents_otel.instrumentation.framework_logs import FrameworkLogs
 from multiagents_otel.instrumentation.handlers import WORKER_MANAGER_MODULE
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.instrumentation.swallowed import telling_error
@@ -26,16 +28,25 @@ DECORATORS_MODULE: Final = "multiagents.worker_sdk.decorators"
 class WorkerInstrumentation:
     """The patches of WorkerManager and of the workers that run in an executor."""
 
-    def __init__(self, telemetry: Telemetry, buses: EventBusInstrumentation, patches: PatchSet) -> None:
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        buses: EventBusInstrumentation,
+        patches: PatchSet,
+        logs: FrameworkLogs,
+        builtins: BuiltinReplacement,
+    ) -> None:
         self._telemetry = telemetry
         self._buses = buses
         self._patches = patches
+        self._logs = logs
+        self._builtins = builtins
 
     def table(self) -> list[Patch]:
         """The rows for workers."""
         row = functools.partial(Patch, WORKER_MANAGER_MODULE)
         return [
-            row("WorkerManager", "__init__", self._init),
+            row("WorkerManager", "__init__", lambda original: self._init(self._builtins.manager(original))),
             row("WorkerManager", "register", self._register),
             row("WorkerManager", "_handle_command", self._handle_command),
             row("WorkerManager", "_execute_worker_with_timeout", self._execute),
@@ -47,8 +58,9 @@ class WorkerInstrumentation:
         """Take note of a manager: its bus is instrumented, its workers' series start at 0."""
         self._patches.extend(type(manager))
         self._buses.adopt(manager.event_bus)
-        for worker in manager.workers:
-            self._known(worker)
+        for name, worker in manager.workers.items():
+            self._known(name)
+            self._logs.adopt(worker)
 
     def _known(self, worker: str) -> None:
         ledger, label = self._telemetry.ledger, self._telemetry.ledger.worker(worker)
@@ -85,6 +97,7 @@ class WorkerInstrumentation:
                 try:
                     if (worker := argument(args, kwargs, 0, "worker")) is not None:
                         self._known(worker.get_worker_type())
+                        self._logs.adopt(worker)
                 except Exception:
                     self._telemetry.guard.caught("worker")
             return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from enum import Enum
@@ -51,14 +52,21 @@ LAST_COMMAND: ContextVar[tuple[str, str] | None] = ContextVar("multiagents_otel_
 next in this task is its result, whose event a callback does not show."""
 
 
+VERDICTS: Final[dict[str, str | None]] = {
+    semconv.COMMAND_EVENT: None,
+    semconv.RESULT_EVENT: None,
+    semconv.ERROR_EVENT: semconv.ERROR,
+    semconv.COMPENSATION_EVENT: semconv.SUCCESS,
+    semconv.STATUS_EVENT: semconv.SUCCESS,
+    semconv.EVENT: semconv.SUCCESS,
+}
+"""The outcome that an event has by its class alone."""
+
+
 def verdict_of(kind: str, read: Callable[[str], Any]) -> str | None:
-    """The outcome that an event itself tells, or that its type means; None if nothing tells."""
-    if kind == semconv.COMMAND_EVENT:
-        return None
-    if kind == semconv.ERROR_EVENT:
-        return semconv.ERROR
+    """The outcome that an event itself tells, or that its class means; None if nothing tells."""
     if kind != semconv.RESULT_EVENT:
-        return semconv.SUCCESS
+        return VERDICTS[kind]
     if read("success") is not False:
         return semconv.SUCCESS if read("success") is True else None
     details = read("error_details")
@@ -83,7 +91,7 @@ class EventBook:
         self.windows = windows
         self.traces = traces
         self.events = Events(windows)
-        self._outcomes: dict[str, str] = {}  # of commands that callbacks told of, by correlation id
+        self._outcomes: OrderedDict[str, str] = OrderedDict()  # of commands that callbacks told of, by correlation id
 
     def published(
         self,
@@ -91,7 +99,6 @@ class EventBook:
         event: Event,
         verdict: str | None,
         error: str | None = None,
-        *,
         at: int | None = None,
         span: SpanContext | None = None,
         size: int | None = None,
@@ -102,7 +109,8 @@ class EventBook:
         at = perf_counter_ns() if at is None else at
         if tracked.published is None:  # who hands an event on publishes it a second time
             tracked.published = at
-        self._tells(tracked, verdict, error)
+        if verdict is not None:
+            self._tells(tracked, verdict, error)
         if size is not None:
             figures = self.windows.figures(tracked.kind)
             figures.sizes += 1
@@ -121,14 +129,14 @@ class EventBook:
         event: Event,
         verdict: str | None,
         error: str | None = None,
-        *,
         at: int | None = None,
         span: SpanContext | None = None,
         queued: float | None = None,
     ) -> Tracked:
         """An event came in, ``queued`` ms after its publication."""
         tracked = self.events.see(key, event)
-        self._tells(tracked, verdict, error)
+        if verdict is not None:
+            self._tells(tracked, verdict, error)
         self.traces.add(tracked, RECEIVED, at, queued, span=span)
         return tracked
 
@@ -138,7 +146,6 @@ class EventBook:
         event: Event,
         outcome: str,
         error: str | None = None,
-        *,
         latency: float | None = None,
         span: SpanContext | None = None,
     ) -> Tracked:
@@ -164,9 +171,9 @@ class EventBook:
         """A stage that changes no count."""
         self.traces.add(tracked, stage, error=error)
 
-    def _tells(self, tracked: Tracked, verdict: str | None, error: str | None) -> None:
+    def _tells(self, tracked: Tracked, verdict: str, error: str | None) -> None:
         tracked.verdict = tracked.verdict or verdict
-        if error is not None and verdict not in (None, semconv.SUCCESS):
+        if error is not None and verdict != semconv.SUCCESS:
             tracked.error = error
 
     # --- what callbacks tell -------------------------------------------------------------------
@@ -180,7 +187,7 @@ class EventBook:
         tracked = self.finished(command_id, event, outcome, error, latency=latency)
         if tracked.correlation_id is not None:
             if len(self._outcomes) >= _OUTCOMES_REMEMBERED:
-                del self._outcomes[next(iter(self._outcomes))]
+                self._outcomes.popitem(last=False)
             self._outcomes[tracked.correlation_id] = outcome
 
     def outcome_of_result(self, correlation_id: str | None) -> str | None:

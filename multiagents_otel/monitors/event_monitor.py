@@ -6,8 +6,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace import SpanContext
 
 from multiagents_otel import semconv
 from multiagents_otel.monitors import event_spans, reports
@@ -18,6 +16,7 @@ from multiagents_otel.monitors.event_book import (
     PUBLISHED,
     RECEIVED,
     STALE,
+    VERDICTS,
     EventBook,
     by_hand,
     error_text,
@@ -101,41 +100,32 @@ class EventMonitor(Monitor):
 
     def sent(self, sending: Sending, failure: Failure | None) -> None:
         """An event was published."""
-        event, data = sending.event, sending.data
-        lost = error = None
+        event, kind = sending.event, sending.event.kind
+        verdict, error, lost = VERDICTS[kind], None, None
+        if kind == semconv.RESULT_EVENT or kind == semconv.ERROR_EVENT:
+            verdict, error = verdict_of(kind, sending.data.get), _error_of(event, sending.data.get)
         if failure is not None:
             lost = semconv.UNDELIVERED if failure.error_type == semconv.UNDELIVERED else semconv.ERROR
             error = _told(failure)
+        size = sending.size if self.track_payload_size else None
+        span = trace.get_current_span(sending.context).get_span_context()
         with self._lock:
-            self._book.published(
-                event.id or sending.start_ns,
-                event,
-                verdict_of(event.kind, data.get),
-                error or _error_of(event, data.get),
-                at=sending.start,
-                span=_span(sending.context),
-                size=sending.size if self.track_payload_size else None,
-                lost=lost,
-            )
-            if event.kind == semconv.RESULT_EVENT and lost is None:
-                self._answered(data.get)
+            self._book.published(event.id or sending.start_ns, event, verdict, error, sending.start, span, size, lost)
+            if kind == semconv.RESULT_EVENT and lost is None:
+                self._book.answered(sending.data.get("command_id"), verdict, error)
 
     def received(self, delivery: Delivery) -> None:
         """An event came in."""
-        message, read = delivery.message, delivery.data.get
-        delay = message.delay
+        message, kind = delivery.message, delivery.message.kind
+        verdict, error, delay = VERDICTS[kind], None, message.delay
+        if kind == semconv.RESULT_EVENT or kind == semconv.ERROR_EVENT:
+            verdict, error = verdict_of(kind, delivery.data.get), _error_of(message, delivery.data.get)
+        queued = delay * 1e3 if delay is not None else None
+        span = trace.get_current_span(delivery.context).get_span_context()
         with self._lock:
-            self._book.received(
-                _key(message),
-                message,
-                verdict_of(message.kind, read),
-                _error_of(message, read),
-                at=delivery.start,
-                span=_span(delivery.context),
-                queued=delay * 1e3 if delay is not None else None,
-            )
-            if message.kind == semconv.RESULT_EVENT:
-                self._answered(read)
+            self._book.received(_key(message), message, verdict, error, delivery.start, span, queued)
+            if kind == semconv.RESULT_EVENT:
+                self._book.answered(delivery.data.get("command_id"), verdict, error)
 
     def handled(self, message: Message, seconds: float | None) -> None:
         """The last handler is done with an event."""
@@ -144,8 +134,10 @@ class EventMonitor(Monitor):
             tracked = self._book.events.find(key)
             if outcome == semconv.ERROR and tracked is not None and tracked.verdict == semconv.TIMEOUT:
                 outcome = semconv.TIMEOUT
-            latency = seconds * 1e3 if seconds is not None else None
-            self._book.finished(key, message, outcome, latency=latency, span=_span(message.context))
+            if tracked is None or tracked.outcome is None or tracked.kind != semconv.COMMAND_EVENT:
+                latency = seconds * 1e3 if seconds is not None else None
+                span = trace.get_current_span(message.context).get_span_context()
+                self._book.finished(key, message, outcome, None, latency, span)
 
     def execution_ended(self, execution: Execution, outcome: Outcome, failure: Failure | None, seconds: float) -> None:
         """A command's worker ended."""
@@ -154,19 +146,14 @@ class EventMonitor(Monitor):
             return
         delay, error = message.delay, _told(failure) if failure is not None else None
         latency = delay * 1e3 if delay is not None and outcome is not Outcome.CANCELLED else None
+        span = trace.get_current_span(execution.context).get_span_context()
         with self._lock:
-            span = _span(execution.context)
-            self._book.finished(_key(message), message, _OUTCOMES[outcome], error, latency=latency, span=span)
+            self._book.finished(_key(message), message, _OUTCOMES[outcome], error, latency, span)
 
     def stale(self, message: Message) -> None:
         """A result that no step waits for."""
         with self._lock:
             self._book.noted(self._book.events.see(_key(message), message), STALE)
-
-    def _answered(self, read: Any) -> None:
-        outcome = verdict_of(semconv.RESULT_EVENT, read)
-        error = error_text(read("error_message")) if outcome != semconv.SUCCESS else None
-        self._book.answered(read("command_id"), outcome, error)
 
     def _count_span(self, span: ReadableSpan) -> None:
         with self._lock:
@@ -232,7 +219,7 @@ class EventMonitor(Monitor):
         if tracked.outcome is None and verdict is not None:
             book.events.finish(key, tracked, verdict)
         if event.kind == semconv.RESULT_EVENT:
-            self._answered(read)
+            book.answered(read("command_id"), verdict, error)
 
     @harmless_async(nothing)
     async def track_custom_event(self, custom_event: Any) -> None:
@@ -359,10 +346,6 @@ class EventMonitor(Monitor):
 
 def _key(message: Message) -> Key | None:
     return message.id or message.published_ns
-
-
-def _span(context: Context) -> SpanContext:
-    return trace.get_current_span(context).get_span_context()
 
 
 def _told(failure: Failure) -> str:

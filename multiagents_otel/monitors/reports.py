@@ -105,15 +105,14 @@ def _counted(figures: Figures, minutes: float, asked: Any) -> dict[str, Any]:
 
 def event_trace(book: EventBook, event: Tracked) -> Told:
     """``get_event_trace``: the fields of the framework's ``EventTrace.to_dict()``."""
-    entries, offset = book.traces.of_event(event)
-    at = {entry.stage: entry.at for entry in entries}
+    at = book.traces.stages_of(event)
     last = max((t for stage, t in at.items() if stage not in (PUBLISHED, RECEIVED)), default=None)
     dispatched, picked_up = at.get(PUBLISHED), at.get(RECEIVED)
     completed = last if event.outcome is not None else None
     status = _STATUSES.get(event.outcome or "", "picked_up" if picked_up is not None else "dispatched")
 
-    def moment(time: int | None) -> str | None:
-        return iso(time + offset) if time is not None else None
+    def moment(ns: int | None) -> str | None:
+        return iso(ns) if ns is not None else None
 
     def seconds(start: int | None, end: int | None) -> float | None:
         return max(0, end - start) * 1e-9 if start is not None and end is not None else None

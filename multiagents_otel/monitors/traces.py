@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from datetime import datetime, timezone
-from typing import Any, Final, NamedTuple
+from operator import itemgetter
+from typing import Any, Final, TypeAlias
 
 from opentelemetry.trace import SpanContext
 
@@ -15,33 +16,19 @@ _MAX_ENTRIES: Final = 500_000
 """Of all transactions together: 10,000 of 50 stages each."""
 
 
-class Entry(NamedTuple):
-    """One stage of one event.
-
-    Attributes:
-        at: when, ns by ``perf_counter_ns``.
-        duration: ms; queue time of what was received, latency of what is finished.
-        error: scrubbed.
-    """
-
-    at: int
-    event: Tracked
-    stage: str
-    duration: float | None
-    error: str | None
-    trace_id: int
-    span_id: int
-    size: int | None
+Entry: TypeAlias = "tuple[int, Tracked, str, float | None, str | None, int, int, int | None]"
+"""One stage of one event: when (ns by ``perf_counter_ns``), the event, the stage, ms of queue time (of what was
+received) or latency (of what is finished), the error's text, scrubbed, trace id, span id, bytes."""
 
 
 class _Trace:
     __slots__ = ("entries", "offset", "touched")
 
-    def __init__(self, longest: int) -> None:
+    def __init__(self, longest: int, now: int) -> None:
         self.entries: deque[Entry] = deque(maxlen=longest)
         # Times within a transaction go by the monotonic clock, from the wall clock's time at its first entry.
-        self.offset = time.time_ns() - time.perf_counter_ns()
-        self.touched = time.monotonic()
+        self.offset = time.time_ns() - now
+        self.touched = now
 
 
 class Traces:
@@ -57,11 +44,13 @@ class Traces:
     def __init__(self, transactions: int, longest: int, retention: float, interval: float) -> None:
         self._transactions = transactions
         self._longest = longest
-        self._retention = retention
-        self._interval = interval
-        self._traces: dict[str, _Trace] = {}  # the one that nothing has happened to for the longest time comes first
+        self._retention = int(retention * 1e9)
+        self._interval = int(interval * 1e9)
+        # The one that nothing has happened to for the longest time comes first.
+        self._traces: OrderedDict[str, _Trace] = OrderedDict()
+        self._newest: str | None = None
         self._entries = 0
-        self._cleaned = time.monotonic()
+        self._cleaned = time.perf_counter_ns()
 
     def __len__(self) -> int:
         return len(self._traces)
@@ -82,34 +71,40 @@ class Traces:
         size: int | None = None,
     ) -> None:
         """A stage of an event, told once however often it comes; ``duration`` in ms."""
-        transaction = event.transaction_id
-        if transaction is None or stage in event.stages:
+        transaction, stages = event.transaction_id, event.stages
+        if transaction is None or stage in stages:
             return
-        event.stages = (*event.stages, stage)
-        now = time.monotonic()
+        event.stages = (*stages, stage)
+        now = time.perf_counter_ns()
+        trace = self._traces[transaction] if transaction == self._newest else self._touched(transaction, now)
+        trace.touched = now
+        entries = trace.entries
+        if len(entries) < self._longest:
+            self._entries += 1
+        trace_id, span_id = (span.trace_id, span.span_id) if span is not None else (0, 0)
+        entries.append((now if at is None else at, event, stage, duration, error, trace_id, span_id, size))
+
+    def _touched(self, transaction: str, now: int) -> _Trace:
         if now - self._cleaned >= self._interval:
             self.clean()
-        trace = self._traces.pop(transaction, None)
+        trace = self._traces.get(transaction)
         if trace is None:
-            trace = _Trace(self._longest)
-        self._traces[transaction] = trace
-        trace.touched = now
-        if len(trace.entries) < self._longest:
-            self._entries += 1
-        trace_id, span_id = (span.trace_id, span.span_id) if span is not None and span.is_valid else (0, 0)
-        entry = Entry(
-            time.perf_counter_ns() if at is None else at, event, stage, duration, error, trace_id, span_id, size
-        )
-        trace.entries.append(entry)
+            trace = self._traces[transaction] = _Trace(self._longest, now)
+        else:
+            self._traces.move_to_end(transaction)
+        self._newest = transaction
         while len(self._traces) > self._transactions or (self._entries > _MAX_ENTRIES and len(self._traces) > 1):
             self._drop(next(iter(self._traces)))
+        return trace
 
     def _drop(self, transaction: str) -> None:
         self._entries -= len(self._traces.pop(transaction).entries)
+        if transaction == self._newest:
+            self._newest = None
 
     def clean(self) -> None:
         """Forget the transactions that nothing has happened to for longer than the retention."""
-        now = self._cleaned = time.monotonic()
+        now = self._cleaned = time.perf_counter_ns()
         while self._traces:
             oldest = next(iter(self._traces))
             if now - self._traces[oldest].touched <= self._retention:
@@ -124,21 +119,21 @@ class Traces:
             return []
         return [_told(entry, trace.offset) for entry in self._sorted(trace)]
 
-    def of_event(self, event: Tracked) -> tuple[list[Entry], int]:
-        """The entries of one event by time, and what makes ns since the epoch of their times."""
+    def stages_of(self, event: Tracked) -> dict[str, int]:
+        """When each stage of an event was, ns since the epoch."""
         trace = self._traces.get(event.transaction_id or "")
         if trace is None:
-            return [], 0
-        return [entry for entry in self._sorted(trace) if entry.event is event], trace.offset
+            return {}
+        return {stage: at + trace.offset for at, told, stage, *_more in self._sorted(trace) if told is event}
 
     def events(self, transaction: object) -> list[Tracked]:
         """The events of a transaction, in the order in which they came."""
         trace = self._traces.get(transaction) if isinstance(transaction, str) else None
-        return list(dict.fromkeys(entry.event for entry in self._sorted(trace))) if trace is not None else []
+        return list(dict.fromkeys(entry[1] for entry in self._sorted(trace))) if trace is not None else []
 
     def _sorted(self, trace: _Trace) -> list[Entry]:
-        oldest = time.perf_counter_ns() - int(self._retention * 1e9)
-        return sorted((entry for entry in trace.entries if entry.at >= oldest), key=lambda entry: entry.at)
+        oldest = time.perf_counter_ns() - self._retention
+        return sorted((entry for entry in trace.entries if entry[0] >= oldest), key=itemgetter(0))
 
 
 def iso(ns: int) -> str:
@@ -148,20 +143,20 @@ def iso(ns: int) -> str:
 
 
 def _told(entry: Entry, offset: int) -> dict[str, Any]:
-    event = entry.event
+    at, event, stage, duration, error, trace_id, span_id, size = entry
     told: dict[str, Any] = {
-        "timestamp": iso(entry.at + offset),
+        "timestamp": iso(at + offset),
         "event_type": event.kind,
-        "stage": entry.stage,
+        "stage": stage,
         "event_id": event.id,
         "name": event.name,
         "worker": event.worker,
         "correlation_id": event.correlation_id,
-        "duration_ms": entry.duration,
-        "error": entry.error,
-        "trace_id": f"{entry.trace_id:032x}" if entry.trace_id else None,
-        "span_id": f"{entry.span_id:016x}" if entry.span_id else None,
+        "duration_ms": duration,
+        "error": error,
+        "trace_id": f"{trace_id:032x}" if trace_id else None,
+        "span_id": f"{span_id:016x}" if span_id else None,
     }
-    if entry.size is not None:
-        told["size_bytes"] = entry.size
+    if size is not None:
+        told["size_bytes"] = size
     return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 from multiagents_otel import semconv
@@ -62,8 +63,9 @@ class Events:
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
-        self._pending: dict[Key, Tracked] = {}
-        self._finished: dict[Key, Tracked] = {}
+        # Ordered: the first key of a dict that its first keys are taken from takes ever longer to find.
+        self._pending: OrderedDict[Key, Tracked] = OrderedDict()
+        self._finished: OrderedDict[Key, Tracked] = OrderedDict()
 
     @property
     def pending(self) -> int:
@@ -84,7 +86,7 @@ class Events:
             self._windows.figures(event.kind).seen += 1
             if key is not None:
                 if len(self._pending) >= PENDING_LIMIT:
-                    del self._pending[next(iter(self._pending))]
+                    self._pending.popitem(last=False)
                 self._pending[key] = tracked
         if tracked.transaction_id is None:
             tracked.transaction_id = event.transaction_id
@@ -107,14 +109,19 @@ class Events:
                 return
         elif key is not None and self._pending.pop(key, None) is not None:
             if len(self._finished) >= FINISHED_LIMIT:
-                del self._finished[next(iter(self._finished))]
+                self._finished.popitem(last=False)
             self._finished[key] = tracked
         tracked.outcome = outcome
         tracked.counted = None
         if outcome == UNKNOWN:
             return
         figures = tracked.counted = self._windows.figures(tracked.kind)
-        setattr(figures, outcome, getattr(figures, outcome) + 1)
+        if outcome == semconv.SUCCESS:
+            figures.success += 1
+        elif outcome == semconv.ERROR:
+            figures.error += 1
+        else:
+            figures.timeout += 1
         if latency is not None and tracked.latency is None:
             tracked.latency = latency = max(0.0, latency)
             self._windows.measure(figures, latency)

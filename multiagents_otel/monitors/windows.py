@@ -27,10 +27,11 @@ _MAX_HOURS: Final = 24 * 31
 
 # A value in a bin is within this of any other one in it: below 1 %, so that rounding does not lead beyond that.
 _BINS: Final = LogarithmicMapping(0.0095)
+_key_of: Final = _BINS.key
 _LEAST: Final = 1e-9
 _MOST: Final = 1e15
 _ZERO: Final = -(1 << 30)
-"""The bin of what is too small to have one."""
+"""The bin of what is too small, or too large, to be a duration."""
 
 
 class Figures:
@@ -56,7 +57,8 @@ class Figures:
         self.count += 1
         self.total += milliseconds
         if distribution:
-            bins, key = self.bins, _key(milliseconds)
+            bins = self.bins
+            key = _key_of(milliseconds) if _LEAST <= milliseconds <= _MOST else _ZERO
             bins[key] = bins.get(key, 0) + 1
 
     def add(self, other: Figures, sign: int = 1) -> None:
@@ -117,10 +119,6 @@ class Figures:
                 upto += self.bins[key]
             found.append(0.0 if key == _ZERO else float(_BINS.value(key)))
         return found
-
-
-def _key(value: float) -> int:
-    return _ZERO if value < _LEAST else int(_BINS.key(min(value, _MOST)))
 
 
 def nearest_rank(values: Sequence[float], share: float) -> float:
@@ -212,6 +210,7 @@ class Windows:
         self._windows: dict[float, _Window] = {}
         self._began = self._now = time.monotonic()
         self._index = int(self._now // _SLOT_SECONDS)
+        self._until = (self._index + 1.0) * _SLOT_SECONDS
         self._open: Table = {}
 
     @property
@@ -221,7 +220,8 @@ class Windows:
 
     def figures(self, name: str) -> Figures:
         """What is counted now goes in here."""
-        self._turn()
+        if time.monotonic() >= self._until:
+            self._turn()
         figures = self._open.get(name)
         if figures is None:
             figures = self._open[name] = Figures()
@@ -261,6 +261,7 @@ class Windows:
                     level.close(self._index, self._open)
                 self._open = {}
             self._index = index
+            self._until = (index + 1.0) * _SLOT_SECONDS
 
     def minutes(self, asked: object) -> float:
         """The minutes of a window as somebody asked for them, as far as they can be that; else 60."""

@@ -146,7 +146,7 @@ class WorkerMonitor(Monitor):
             return
         with self._lock:
             self._workers.started(key_of(name, worker_instance), command, None)
-        self._tell_events("command_started", name, command)
+        OBSERVERS.tell(OBSERVERS.guard, "command_started", name, command)
 
     @harmless_async(nothing)
     async def track_command_success(
@@ -190,14 +190,7 @@ class WorkerMonitor(Monitor):
         LAST_COMMAND.set((command, outcome.value))
         told = milliseconds(seconds)
         self._count(name, instance, outcome, told * 1e3 if told is not None else None, error, command)
-        self._tell_events("command_ended", name, command, outcome, error_text(error))
-
-    def _tell_events(self, what: str, *args: Any) -> None:
-        for observer in OBSERVERS:
-            try:
-                getattr(observer, what)(*args)
-            except Exception:
-                OBSERVERS.guard.caught("monitor")
+        OBSERVERS.tell(OBSERVERS.guard, "command_ended", name, command, outcome, error_text(error))
 
     @harmless_async(nothing)
     async def track_worker_execution(

@@ -103,6 +103,7 @@ class Workers:
         self._thresholds = thresholds
         self._patience = patience
         self._workers: dict[WorkerKey, Worker] = {}
+        self._undelivered = False
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(list(self._workers.values()))
@@ -142,7 +143,8 @@ class Workers:
         """A command for a worker reached somebody, or nobody."""
         if not delivered:
             self.known(key_of(name)).undelivered.append(time.monotonic())
-        else:
+            self._undelivered = True
+        elif self._undelivered:
             for worker in self.named(name):
                 worker.undelivered.clear()
 

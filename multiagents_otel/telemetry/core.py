@@ -140,12 +140,8 @@ class Telemetry:
             self.guard.caught("hook", name)
 
     def tell(self, what: str, *args: Any) -> None:
-        """Tell every observer; call it only ``if OBSERVERS``. One that raises costs the others nothing."""
-        for observer in OBSERVERS:
-            try:
-                getattr(observer, what)(*args)
-            except Exception:
-                self.guard.caught("monitor")
+        """Tell every observer; call it only ``if OBSERVERS``."""
+        OBSERVERS.tell(self.guard, what, *args)
 
     def warn_once(self, topic: str, message: str, *args: object) -> None:
         """Tell the user of a fault of their set-up, once for each topic."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from multiagents_otel.processing.guard import Guard
 
@@ -84,24 +84,41 @@ class Observers:
     def __init__(self) -> None:
         self.guard = Guard(lambda _component: None)
         self._refs: tuple[weakref.ref[Observer], ...] = ()
+        self._hearing: dict[str, tuple[weakref.ref[Observer], ...]] = {}
         self._scopes: deque[object] = deque(maxlen=_SCOPES)
 
     def add(self, observer: Observer) -> None:
         """From now on tell it too."""
-        self._refs = (*self._refs, weakref.ref(observer, self._forget))
+        self._set((*self._refs, weakref.ref(observer, self._forget)))
 
     def remove(self, observer: Observer) -> None:
         """Tell it no more; one that is not told is no error."""
-        self._refs = tuple(ref for ref in self._refs if ref() not in (None, observer))
+        self._set(tuple(ref for ref in self._refs if ref() not in (None, observer)))
 
     def _forget(self, gone: weakref.ref[Observer]) -> None:
-        self._refs = tuple(ref for ref in self._refs if ref is not gone)
+        self._set(tuple(ref for ref in self._refs if ref is not gone))
+
+    def _set(self, refs: tuple[weakref.ref[Observer], ...]) -> None:
+        # What an observer does not override costs no call.
+        self._hearing = {
+            what: tuple(ref for ref in refs if getattr(type(ref()), what, nothing) is not nothing)
+            for what, nothing in vars(Observer).items()
+            if not what.startswith("_")
+        }
+        self._refs = refs
 
     def __bool__(self) -> bool:
         return bool(self._refs)
 
-    def __iter__(self) -> Iterator[Observer]:
-        return iter([observer for ref in self._refs if (observer := ref()) is not None])
+    def tell(self, guard: Guard, what: str, *args: Any) -> None:
+        """Call a method of every observer; one that raises costs the others nothing."""
+        for ref in self._hearing.get(what, ()):
+            observer = ref()
+            if observer is not None:
+                try:
+                    getattr(observer, what)(*args)
+                except Exception:
+                    guard.caught("monitor")
 
     def told_by(self, tracer: object) -> None:
         """The operations whose spans this tracer makes tell of themselves."""
@@ -117,7 +134,9 @@ class Observers:
     def worker_health(self) -> dict[Key, int]:
         """The worst that any observer says of each worker."""
         worst: dict[Key, int] = {}
-        for observer in self:
+        for ref in self._hearing.get("worker_health", ()):
+            if (observer := ref()) is None:
+                continue
             for key, value in observer.worker_health().items():
                 worst[key] = max(value, worst.get(key, 0))
         return worst

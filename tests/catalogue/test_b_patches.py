@@ -21,12 +21,15 @@ from typing import Any, NamedTuple
 import multiagents.core.saga_context as saga_module
 import multiagents.event_bus.redis_bus as redis_module
 import multiagents.orchestrator.orchestrator as orchestrator_module
+import multiagents.worker_sdk.base_worker as base_worker_module
 import multiagents.worker_sdk.decorators as decorators_module
+import multiagents.worker_sdk.dspy_wrapper as dspy_wrapper_module
 import multiagents.worker_sdk.worker_manager as manager_module
 import pytest
 from multiagents.core.saga_context import SagaContext
 from multiagents.event_bus.interface import IEventBus
 from multiagents.event_bus.redis_bus import EventEncoder
+from multiagents.monitoring import CompositeLogger, ConsoleLogger, FileLogger
 from multiagents.orchestrator.orchestrator import Orchestrator
 from multiagents.worker_sdk.base_worker import BaseWorker, WorkerConfig
 from multiagents.worker_sdk.worker_manager import WorkerManager
@@ -84,6 +87,11 @@ TARGETS = [
         )
     ),
     Target(orchestrator_module.logger, "error"),
+    *(
+        Target(module.logger, "bind")
+        for module in (redis_module, orchestrator_module, base_worker_module, dspy_wrapper_module, manager_module)
+    ),
+    *(Target(logger, "log") for logger in (FileLogger, ConsoleLogger, CompositeLogger)),
     Target(SagaContext, "record_step_completion"),
     Target(SagaContext, "record_step_failure"),
 ]
@@ -261,7 +269,7 @@ def test_B3_every_row_is_patched_and_given_back(target: Target) -> None:
     before = dict(vars(target.owner))
     with instrumented():
         assert vars(target.owner)[target.name] is not before.get(target.name)
-        assert set(vars(target.owner)) == {*before, target.name}
+        assert set(vars(target.owner)) == {*before, *(row.name for row in TARGETS if row.owner is target.owner)}
     after = dict(vars(target.owner))
     assert after.keys() == before.keys()
     assert all(after[name] is before[name] for name in before)

@@ -1,0 +1,241 @@
+"""A log file, with rotation that several processes may do on one path."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import weakref
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from multiagents_otel.logs.logger import Logger
+from multiagents_otel.logs.record import Record
+from multiagents_otel.logs.rendering import json_line, text_line
+from multiagents_otel.logs.writer import Render, writer_for
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows: one process to a file
+    fcntl = None
+
+DEFAULT_PATH: Final = "./logs/multiagents.log"
+MEGABYTE: Final = 1024 * 1024
+
+_LOCK_SECONDS: Final = 1.0
+_LOCK_RETRY_SECONDS: Final = 0.005
+
+
+class LogFile:
+    """Appends lines to a file and rotates it; any number of processes may do so on the same path.
+
+    Whoever writes holds an advisory lock on the file, and sees under it whether the file is still the one at the
+    path: if another process has rotated it meanwhile, the new one is opened. A lock that can't be had within a
+    second (a stopped process, a file system without locks) is done without: what is appended is still whole, only
+    rotation waits for another time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._max_bytes = self._backup_count = 0
+        self._file: int | None = None
+        self._torn = False
+
+    def rotate_at(self, max_bytes: int, backup_count: int) -> None:
+        """Rotate before the file grows over so many bytes, and keep so many old ones; 0 of either: never."""
+        self._max_bytes = max_bytes if backup_count > 0 else 0
+        self._backup_count = backup_count
+
+    def write(self, lines: list[str]) -> None:
+        """Append lines."""
+        self._append([line.encode("utf-8", "replace") + b"\n" for line in lines])
+
+    def _append(self, lines: list[bytes]) -> None:
+        try:
+            locked = self._open_locked()
+            done = 0
+            while done < len(lines):
+                count = self._fitting(lines, done) if locked else len(lines)
+                if count:
+                    self._write(lines[done : done + count])
+                    done += count
+                else:
+                    self._rotate()
+                    locked = self._open_locked()
+        finally:
+            self._unlock()
+
+    def _fitting(self, lines: list[bytes], first: int) -> int:
+        """How many lines, from the first on, the file has room for."""
+        if self._max_bytes <= 0:
+            return len(lines)
+        assert self._file is not None
+        size = os.fstat(self._file).st_size
+        count = 0
+        for line in lines[first:]:
+            size += len(line)
+            if size > self._max_bytes and size > len(line):  # one that is too long for any file has one to itself
+                break
+            count += 1
+        return count
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is needed."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+    def _open_locked(self) -> bool:
+        """Have the file at the path open, and locked; False if it could not be locked."""
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            if self._file is None:
+                self._open()
+            locked = self._lock(deadline)
+            if self._is_current():
+                return locked
+            self.close()
+
+    def _open(self) -> None:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        try:
+            self._file = os.open(self._path, flags, 0o666)
+        except FileNotFoundError:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, flags, 0o666)
+        size = os.fstat(self._file).st_size
+        # A process that was killed in the midst of a line, or a disk that was full.
+        self._torn = size > 0 and os.name == "posix" and os.pread(self._file, 1, size - 1) != b"\n"
+
+    def _lock(self, deadline: float) -> bool:
+        if fcntl is None:
+            return True
+        assert self._file is not None
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(_LOCK_RETRY_SECONDS)
+            except OSError:
+                return False
+
+    def _unlock(self) -> None:
+        if fcntl is not None and self._file is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _is_current(self) -> bool:
+        assert self._file is not None
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._file))
+        except FileNotFoundError:
+            return False
+
+    def _write(self, lines: list[bytes]) -> None:
+        if not lines:
+            return
+        assert self._file is not None
+        data = memoryview((b"\n" if self._torn else b"") + b"".join(lines))
+        self._torn = False
+        while data:
+            try:
+                data = data[os.write(self._file, data) :]
+            except OSError:
+                self._torn = True
+                raise
+
+    def _rotate(self) -> None:
+        """``log`` becomes ``log.1``, ``log.1`` becomes ``log.2``; the oldest goes."""
+        for number in range(self._backup_count - 1, 0, -1):
+            with contextlib.suppress(FileNotFoundError):
+                self._backup(number).replace(self._backup(number + 1))
+        with contextlib.suppress(FileNotFoundError):
+            self._path.replace(self._backup(1))
+        self._unlock()
+        self.close()
+
+    def _backup(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
+
+
+class FileLogger(Logger):
+    """Writes lines of JSON, or of text, to a file; what is logged is in the file within a moment.
+
+    Each line holds trace id, span id and the workflow's transaction id beside what the framework's own logger
+    writes. Loggers of one path share a queue and a thread. A process that ends, by itself or by SIGTERM, writes
+    what is queued; one that is killed loses what came within its last 20 ms.
+    """
+
+    def __init__(
+        self,
+        log_file_path: str | os.PathLike[str] | None = None,
+        max_bytes: int = 100 * MEGABYTE,
+        backup_count: int = 5,
+        json_format: bool = True,
+        include_metadata: bool = True,
+        min_level: object = "INFO",
+        *,
+        file_path: str | os.PathLike[str] | None = None,
+        max_file_size_mb: float | None = None,
+        level: object = None,
+        include_caller_info: bool = False,
+    ) -> None:
+        """Make a logger; the file and its directory are made when the first line is written.
+
+        Args:
+            log_file_path: default ``./logs/multiagents.log``; ``file_path`` is the guide's word for it.
+            max_bytes: the file is rotated before it grows over this, 0: never; the guide has ``max_file_size_mb``.
+            backup_count: how many old files are kept, as ``.1`` (the newest), ``.2``, ...; 0: never rotated.
+            json_format: JSON, or text for people.
+            include_metadata: write the calls' context too.
+            min_level: the least level that is written; the guide has ``level``.
+            include_caller_info: write file, line and function of the call.
+
+        Raises:
+            ValueError: there is no such level.
+        """
+        super().__init__(min_level if level is None else level, include_caller_info=include_caller_info)
+        path = Path(log_file_path or file_path or DEFAULT_PATH).expanduser()
+        self.log_file_path: Final = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow symlinks
+        self.max_bytes: Final = int(max_bytes if max_file_size_mb is None else max_file_size_mb * MEGABYTE)
+        self.backup_count: Final = backup_count
+        self._render: Render = partial(json_line if json_format else text_line, metadata=include_metadata)
+        self._writer = writer_for(self.log_file_path, str(path), lambda: LogFile(self.log_file_path))
+        if isinstance(self._writer.sink, LogFile):
+            self._writer.sink.rotate_at(self.max_bytes, backup_count)
+        weakref.finalize(self, self._writer.release).atexit = False
+
+    @property
+    def dropped(self) -> int:
+        """Records that were lost, of all loggers of this path: the queue was full, or the file can't be written."""
+        return self._writer.dropped + self._faults
+
+    def emit(self, record: Record) -> None:
+        """Queue a record."""
+        self._writer.put(record, self._render)
+
+    async def close(self) -> None:
+        """Wait until everything is in the file, for 2 s at most."""
+        await self._writer.written()
+
+    def get_log_stats(self) -> dict[str, Any]:
+        """The file's size and what is queued; the framework's logger has the same method."""
+        try:
+            size = self.log_file_path.stat().st_size
+        except OSError:
+            size = 0
+        return {
+            "log_file": str(self.log_file_path),
+            "file_size_bytes": size,
+            "file_size_mb": round(size / MEGABYTE, 2),
+            "max_size_mb": round(self.max_bytes / MEGABYTE, 2),
+            "backup_count": self.backup_count,
+            "min_level": self.level,
+            "queue_size": self._writer.queued,
+            "dropped": self.dropped,
+        }

@@ -1,0 +1,60 @@
+"""What a workflow's log records are found by, on every one that is made inside a workflow, whoever makes it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.sdk._logs import LogRecordProcessor
+
+from multiagents_otel import semconv
+from multiagents_otel.telemetry import current
+
+_log = logging.getLogger("multiagents_otel")
+
+
+class WorkflowIds(LogRecordProcessor):
+    """Adds ``workflow.transaction_id``, trace and span where a record has none.
+
+    Records that come through ``logging`` or structlog's own instrumentation, and the application's own.
+    """
+
+    def on_emit(self, log_record: Any) -> None:
+        """Add what is missing."""
+        try:
+            record = log_record.log_record
+            if not record.trace_id:
+                span = trace.get_current_span(current.context()).get_span_context()
+                record.trace_id, record.span_id, record.trace_flags = span.trace_id, span.span_id, span.trace_flags
+            attributes = record.attributes
+            if (transaction := current.transaction_id()) is not None and semconv.TRANSACTION_ID not in (attributes or ()):
+                if attributes is None:
+                    record.attributes = {semconv.TRANSACTION_ID: transaction}
+                else:
+                    attributes[semconv.TRANSACTION_ID] = transaction
+        except Exception:  # an SDK whose records are other than known
+            _log.debug("a log record could not be given its ids", exc_info=True)
+
+    def shutdown(self) -> None:
+        """Nothing to do."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing to do."""
+        return True
+
+
+def add_first(provider: Any) -> None:
+    """Have a provider's records pass through a :class:`WorkflowIds`, before whatever exports them."""
+    several = getattr(provider, "_multi_log_record_processor", None)
+    add = getattr(provider, "add_log_record_processor", None)
+    if several is None or add is None or any(isinstance(each, WorkflowIds) for each in _processors(several)):
+        return
+    add(WorkflowIds())
+    added = _processors(several)
+    if added and isinstance(added[-1], WorkflowIds):  # the SDK has no way to add one in front
+        several._log_record_processors = (added[-1], *added[:-1])
+
+
+def _processors(several: Any) -> tuple[Any, ...]:
+    return tuple(getattr(several, "_log_record_processors", ()))

@@ -1,0 +1,236 @@
+"""What takes records off the caller's hands: a bounded queue, and one thread that empties it.
+
+The caller appends to a deque and is gone: no lock is taken, nothing is rendered. Nothing else is done where a
+signal handler, a destructor or another thread calls.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Final, Protocol
+
+from multiagents_otel.ending import ENDING, bounded
+from multiagents_otel.logs.record import Record
+from multiagents_otel.logs.rendering import text_line
+
+_log = logging.getLogger("multiagents_otel")
+
+MOST_RECORDS: Final = 10_000
+MOST_CHARACTERS: Final = 32 * 1024 * 1024
+GATHERING_SECONDS: Final = 0.02
+"""How long the thread gathers records before it writes them: it wakes 50 times a second at most."""
+
+_END_SECONDS: Final = 2.0
+_TOLD_EVERY_SECONDS: Final = 60.0
+
+
+Render = Callable[[Record], str]
+
+
+class Sink(Protocol):
+    """Where lines go; called by one thread at a time."""
+
+    def write(self, lines: list[str]) -> None:
+        """Write them all, in order; each becomes a line."""
+
+    def close(self) -> None:
+        """Let go of what is held; what is written after that opens it again."""
+
+
+def writer_for(key: object, name: str, make_sink: Callable[[], Sink]) -> Writer:
+    """The process's one writer for a place; who asks for it has it until ``release()``.
+
+    Args:
+        key: the place: a path, a stream.
+        name: of the place, for what the user is told.
+        make_sink: makes its sink, if there is none yet.
+    """
+    with _lock:
+        if not _writers:
+            ENDING.add(_at_end)
+        writer = _writers.get(key)
+        if writer is None:
+            writer = _writers[key] = Writer(key, name, make_sink())
+        writer.users += 1
+        return writer
+
+
+class Writer:
+    """The queue of one sink, and the thread that empties it; it is there while the queue has users.
+
+    Attributes:
+        dropped: records that were lost, because the queue was full or the sink failed.
+    """
+
+    def __init__(self, key: object, name: str, sink: Sink) -> None:
+        self.sink = sink
+        self.users = 0
+        self._key = key
+        self._name = name
+        self._quiet_until = 0.0
+        self._render: Render = text_line
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self.dropped = 0
+        self._told_dropped = 0
+        self._records: deque[tuple[Record, Render]] = deque()
+        self._characters = 0
+        self._direct = False
+        self._writing = threading.Lock()
+        self._wake: SimpleQueue[bool] = SimpleQueue()
+        self._awake = False
+        self._running = False
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything that is not written yet."""
+        return bool(self._records) or self._writing.locked()
+
+    @property
+    def queued(self) -> int:
+        """How many records wait."""
+        return len(self._records)
+
+    def release(self) -> None:
+        """Have one user less; after the last one the thread writes what is left, closes the sink and ends."""
+        self.users -= 1
+        if self.users <= 0:
+            if self._running:
+                self._wake.put(False)
+            else:
+                _writers.pop(self._key, None)
+
+    def put(self, record: Record, render: Render) -> None:
+        """Take a record, and what will make a line of it; it is written within a moment. Never blocks."""
+        if len(self._records) >= MOST_RECORDS or self._characters > MOST_CHARACTERS:
+            self.dropped += 1
+        else:
+            self._characters += record.size
+            self._records.append((record, render))
+        if not self._awake:
+            self._awake = True
+            if not self._running:
+                self._start()
+            self._wake.put(True)
+        if self._direct:
+            self.flush()
+
+    def flush(self, timeout: float = _END_SECONDS) -> bool:
+        """Write what is queued, in the calling thread; False if somebody else was writing all the time."""
+        if not self._writing.acquire(timeout=timeout):
+            return False
+        try:
+            self._write()
+        finally:
+            self._writing.release()
+        return True
+
+    async def written(self, timeout: float = _END_SECONDS) -> None:
+        """Wait until what is queued is written, without holding up the event loop."""
+        deadline = time.monotonic() + timeout
+        while self.pending and time.monotonic() < deadline:
+            if not self._running:
+                self._start()
+                self._wake.put(True)
+            await asyncio.sleep(GATHERING_SECONDS / 2)
+
+    def end(self) -> None:
+        """The process ends: whatever comes from now on is written at once."""
+        self._direct = True
+
+    def _start(self) -> None:
+        self._running = True
+        try:
+            # Not threading.Thread: whoever logs may be a signal handler that interrupted threading's own code.
+            _thread.start_new_thread(self._run, (self._wake,))
+        except RuntimeError:  # the interpreter is ending, and starts no threads any more
+            self._running = False
+            self._direct = True
+
+    def _run(self, wake: SimpleQueue[bool]) -> None:
+        while wake.get():
+            time.sleep(GATHERING_SECONDS)
+            self._awake = False
+            self.flush(timeout=-1)
+        # Whoever puts a record from here on starts another thread.
+        self._running = self._awake = False
+        self.flush(timeout=-1)
+        with _lock, self._writing:
+            if self.users <= 0:
+                _writers.pop(self._key, None)
+                self.sink.close()
+
+    def _write(self) -> None:
+        lines: list[str] = []
+        while self._records:
+            record, self._render = self._records.popleft()
+            try:
+                lines.append(self._render(record))
+            except Exception:
+                self.dropped += 1
+        self._characters = 0
+        dropped = self.dropped - self._told_dropped
+        if dropped:
+            self._told_dropped += dropped
+            lines.append(self._render(_note(self._name, dropped)))
+        if not lines:
+            return
+        try:
+            self.sink.write(lines)
+        except Exception as error:
+            self.dropped += len(lines)
+            self._told_dropped += len(lines)  # where nothing can be written there is no place to tell
+            self._tell(len(lines), error)
+
+    def _tell(self, lost: int, error: Exception) -> None:
+        if time.monotonic() < self._quiet_until:
+            return
+        self._quiet_until = time.monotonic() + _TOLD_EVERY_SECONDS
+        with contextlib.suppress(Exception):
+            _log.warning("%d log records could not be written to %s: %s", lost, self._name, type(error).__name__)
+
+    def forked(self) -> None:
+        """This is a forked child: what is queued is its parent's to write, and so is what is open."""
+        self._start_anew()
+        with contextlib.suppress(Exception):
+            self.sink.close()
+
+
+def _note(name: str, dropped: int) -> Record:
+    message = f"{dropped} log records were dropped: they came faster than {name} could take them"
+    return Record(logging.WARNING, (message,), {"dropped": dropped})
+
+
+_writers: Final[dict[object, Writer]] = {}
+_lock = threading.Lock()
+
+
+def _at_end() -> None:
+    """Nothing that is queued is lost where the process ends of itself, or is told to."""
+    writers = list(_writers.values())
+    if not bounded([writer.flush for writer in writers], _END_SECONDS):
+        for writer in writers:
+            writer.flush(0)
+    for writer in writers:
+        writer.end()
+
+
+def _in_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+    for writer in list(_writers.values()):
+        writer.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
