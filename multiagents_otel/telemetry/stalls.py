@@ -27,18 +27,18 @@ class Stalls:
     def __init__(self, telemetry: Telemetry, let_go: Callable[[str], None]) -> None:
         self._telemetry = telemetry
         self._let_go = let_go
-        self.workflows: dict[str, Workflow] = {}
+        self.stalled: dict[str, Workflow] = {}
 
     def tell(self, workflow: Workflow, failure: Failure | None) -> None:
         """A workflow, whose root has been emitted, can't go on."""
         workflow.stalled = True
         # The application's data is not ours to keep; a late result brings it again.
         workflow.saga = workflow.recorded_exception = None
-        if len(self.workflows) >= _CAPACITY:
-            oldest = next(iter(self.workflows))
+        if len(self.stalled) >= _CAPACITY:
+            oldest = next(iter(self.stalled))
             self._let_go(oldest)
-            self.workflows.pop(oldest, None)
-        self.workflows[workflow.transaction_id] = workflow
+            self.stalled.pop(oldest, None)
+        self.stalled[workflow.transaction_id] = workflow
         ledger = self._telemetry.ledger
         ledger.add(semconv.WORKFLOW_STALLS, (ledger.workflow(workflow.workflow_id),))
         reason = failure.error_type if failure is not None else semconv.STALLED
@@ -50,7 +50,7 @@ class Stalls:
 
     def recovered(self, workflow: Workflow, status: WorkflowStatus) -> None:
         """One of them ended after all: counted, timed and told; its root has been emitted."""
-        if self.workflows.pop(workflow.transaction_id, None) is None:
+        if self.stalled.pop(workflow.transaction_id, None) is None:
             return
         self._let_go(workflow.transaction_id)
         telemetry = self._telemetry

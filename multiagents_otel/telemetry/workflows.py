@@ -46,13 +46,13 @@ class Workflows:
         gauges = telemetry.instruments.gauges
         gauges[semconv.EVENTS_IN_FLIGHT.name] = self.in_flight.counts
         gauges[semconv.ACTIVE_WORKFLOWS.name] = lambda: self._count(self._active)
-        gauges[semconv.WORKFLOWS_STALLED.name] = lambda: self._count(self._stalls.workflows)
+        gauges[semconv.WORKFLOWS_STALLED.name] = lambda: self._count(self._stalls.stalled)
 
     def clear(self) -> None:
         """Let go of everything: after ``uninstrument()`` nothing more is emitted."""
         self.in_flight.clear()
         self._active.clear()
-        self._stalls.workflows.clear()
+        self._stalls.stalled.clear()
 
     def register(self, workflow_id: str, workers: list[str]) -> None:
         """Known label sets start at 0."""
@@ -131,7 +131,7 @@ class Workflows:
     def find(self, saga: Any, *, adopt: bool) -> Workflow | None:
         """The workflow of a saga: held here, or (``adopt``) taken over with the identity that the saga brings."""
         transaction_id = saga.transaction_id
-        workflow = self._active.get(transaction_id) or self._stalls.workflows.get(transaction_id)
+        workflow = self._active.get(transaction_id) or self._stalls.stalled.get(transaction_id)
         if workflow is None and adopt and transaction_id not in self._ended:
             workflow = from_metadata(saga)
             if workflow is not None:
