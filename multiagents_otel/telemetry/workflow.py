@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timezone
+from time import perf_counter_ns, time_ns
 from typing import Any
 
 from opentelemetry import trace
@@ -66,6 +67,11 @@ class Workflow:
         self.compensations = 0
         self.stalled = False
 
+    @property
+    def ids(self) -> dict[str, Any]:
+        """The attributes that tell which workflow it is."""
+        return {semconv.TRANSACTION_ID: self.transaction_id, semconv.WORKFLOW_ID: self.workflow_id}
+
     def step(self, name: object, command_id: str | None) -> Step | None:
         """The step in flight that a result is recorded for: the one of its command, else the last of that name."""
         named = [step for step in self.steps if step.name == name]
@@ -74,6 +80,12 @@ class Workflow:
     def within(self, context: Context) -> Context:
         """A context in which the workflow's span is the current one."""
         return trace.set_span_in_context(NonRecordingSpan(self.identity.span_context), context)
+
+
+def elapsed(start_ns: int, start: int | None) -> tuple[float, int]:
+    """Seconds since a start, and the end on the wall clock: monotonic here, clamped for another process' start."""
+    passed = perf_counter_ns() - start if start is not None else max(0, time_ns() - start_ns)
+    return passed * 1e-9, start_ns + passed
 
 
 # --- the identity inside the saga's metadata ----------------------------------------------------

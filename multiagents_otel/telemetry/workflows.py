@@ -25,7 +25,8 @@ from multiagents_otel.telemetry.identity import Identity, can_pin, decide, start
 from multiagents_otel.telemetry.in_flight import Flight, InFlight
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import finish
-from multiagents_otel.telemetry.workflow import Step, Workflow, from_metadata, to_metadata
+from multiagents_otel.telemetry.stalls import Stalls
+from multiagents_otel.telemetry.workflow import Step, Workflow, elapsed, from_metadata, to_metadata
 
 _CAPACITY: Final = 50_000
 _REMEMBERED: Final = 10_000
@@ -40,19 +41,19 @@ class Workflows:
         self._telemetry = telemetry
         self._ledger = telemetry.ledger
         self._active: dict[str, Workflow] = {}
-        self._stalled: dict[str, Workflow] = {}
+        self._stalls = Stalls(telemetry, self._remember)
         self._ended: dict[str, None] = {}
         self.in_flight = InFlight(telemetry.options.stall_grace, self._late)
         gauges = telemetry.instruments.gauges
         gauges[semconv.EVENTS_IN_FLIGHT.name] = self.in_flight.counts
         gauges[semconv.ACTIVE_WORKFLOWS.name] = lambda: self._count(self._active)
-        gauges[semconv.WORKFLOWS_STALLED.name] = lambda: self._count(self._stalled)
+        gauges[semconv.WORKFLOWS_STALLED.name] = lambda: self._count(self._stalls.stalled)
 
     def clear(self) -> None:
         """Let go of everything: after ``uninstrument()`` nothing more is emitted."""
         self.in_flight.clear()
         self._active.clear()
-        self._stalled.clear()
+        self._stalls.stalled.clear()
 
     def register(self, workflow_id: str, workers: list[str]) -> None:
         """Known label sets start at 0."""
@@ -91,7 +92,7 @@ class Workflows:
                 SeverityNumber.INFO,
                 f"workflow {workflow_id} started",
                 workflow.within(NO_CONTEXT),
-                self._ids(workflow),
+                workflow.ids,
             )
         except Exception:
             telemetry.guard.caught("log")
@@ -133,7 +134,7 @@ class Workflows:
     def find(self, saga: Any, *, adopt: bool) -> Workflow | None:
         """The workflow of a saga: held here, or (``adopt``) taken over with the identity that the saga brings."""
         transaction_id = saga.transaction_id
-        workflow = self._active.get(transaction_id) or self._stalled.get(transaction_id)
+        workflow = self._active.get(transaction_id) or self._stalls.stalled.get(transaction_id)
         if workflow is None and adopt and transaction_id not in self._ended:
             workflow = from_metadata(saga)
             if workflow is not None:
@@ -176,7 +177,7 @@ class Workflows:
                     identity = identity.child(tracer.id_generator.generate_span_id())
                 else:
                     within = workflow.within(get_current())
-                    attributes = {**self._ids(workflow), semconv.STEP_NAME: name, semconv.WORKER_NAME: worker or ""}
+                    attributes = {**workflow.ids, semconv.STEP_NAME: name, semconv.WORKER_NAME: worker or ""}
                     span_name = semconv.step_span(self._ledger.step(name))
                     span = tracer.start_span(span_name, within, self._step_kind, attributes, start_time=start_ns)
                     identity = Identity(span.get_span_context(), identity.decision)
@@ -213,7 +214,7 @@ class Workflows:
             workflow.failure = failure._replace(exception=None)
             workflow.failed_step = step.name
         telemetry = self._telemetry
-        elapsed, end_ns = _elapsed(step.start_ns, step.start)
+        seconds, end_ns = elapsed(step.start_ns, step.start)
         context = NO_CONTEXT
         if step.identity.recorded:
             try:
@@ -221,12 +222,12 @@ class Workflows:
             except Exception:
                 telemetry.guard.caught("span")
         key = (self._ledger.workflow(workflow.workflow_id), self._ledger.step(step.name))
-        telemetry.instruments.record(semconv.STEP_DURATION, elapsed, key, context)
+        telemetry.instruments.record(semconv.STEP_DURATION, seconds, key, context)
         if OBSERVERS:
-            telemetry.tell("step_ended", workflow, step, failure, elapsed)
+            telemetry.tell("step_ended", workflow, step, failure, seconds)
 
     def _emit_step(self, workflow: Workflow, step: Step, failure: Failure | None, end_ns: int) -> Context:
-        attributes: dict[str, Any] = {**self._ids(workflow), semconv.STEP_NAME: step.name, **step.attributes}
+        attributes: dict[str, Any] = {**workflow.ids, semconv.STEP_NAME: step.name, **step.attributes}
         if step.worker is not None:
             attributes[semconv.WORKER_NAME] = step.worker
         if step.command_id is not None:
@@ -255,13 +256,13 @@ class Workflows:
         transaction_id = workflow.transaction_id
         label = self._ledger.workflow(workflow.workflow_id)
         if workflow.stalled:
-            self._recovered(workflow, status)
+            self._stalls.recovered(workflow, status)
             return
         if self._active.pop(transaction_id, None) is None:
             return
         for step in list(workflow.steps):
             self.end_step(workflow, step, failure if status is not WorkflowStatus.CANCELLED else None)
-        elapsed, end_ns = _elapsed(workflow.start_ns, workflow.start)
+        seconds, end_ns = elapsed(workflow.start_ns, workflow.start)
         failure = failure or workflow.failure
         if status in (WorkflowStatus.COMPLETED, WorkflowStatus.CANCELLED):
             failure = None
@@ -274,16 +275,16 @@ class Workflows:
             except Exception:
                 self._telemetry.guard.caught("span")
         self._ledger.add(semconv.WORKFLOWS, (label, status.value))
-        self._telemetry.instruments.record(semconv.WORKFLOW_DURATION, elapsed, (label, status.value), context)
+        self._telemetry.instruments.record(semconv.WORKFLOW_DURATION, seconds, (label, status.value), context)
         if OBSERVERS:
-            self._telemetry.tell("workflow_ended", workflow, status, failure, elapsed)
+            self._telemetry.tell("workflow_ended", workflow, status, failure, seconds)
         if status is WorkflowStatus.STALLED:
-            self._stall(workflow, failure)
+            self._stalls.tell(workflow, failure)
         else:
             self._remember(transaction_id)
 
     def _emit_root(self, workflow: Workflow, status: WorkflowStatus, failure: Failure | None, end_ns: int) -> Context:
-        attributes: dict[str, Any] = {**self._ids(workflow), semconv.WORKFLOW_STATUS: status.value}
+        attributes: dict[str, Any] = {**workflow.ids, semconv.WORKFLOW_STATUS: status.value}
         if failure is not None and workflow.failed_step is not None:
             attributes[semconv.FAILED_STEP] = workflow.failed_step
         span = workflow.span
@@ -328,48 +329,6 @@ class Workflows:
         except Exception:
             self._telemetry.guard.caught("stall")
 
-    def _stall(self, workflow: Workflow, failure: Failure | None) -> None:
-        workflow.stalled = True
-        # The application's data is not ours to keep; a late result brings it again.
-        workflow.saga = workflow.recorded_exception = None
-        if len(self._stalled) >= _REMEMBERED:
-            self._remember(next(iter(self._stalled)))
-            self._stalled.pop(next(iter(self._stalled)), None)
-        self._stalled[workflow.transaction_id] = workflow
-        self._ledger.add(semconv.WORKFLOW_STALLS, (self._ledger.workflow(workflow.workflow_id),))
-        reason = failure.error_type if failure is not None else semconv.STALLED
-        attributes = {**self._ids(workflow), semconv.ERROR_TYPE: reason}
-        if workflow.failed_step:
-            attributes[semconv.FAILED_STEP] = workflow.failed_step
-        body = f"workflow {workflow.workflow_id} cannot go on at step {workflow.failed_step}: {reason}"
-        try:
-            self._telemetry.log(
-                semconv.LOG_WORKFLOW_STALLED, SeverityNumber.WARN, body, workflow.within(NO_CONTEXT), attributes
-            )
-        except Exception:
-            self._telemetry.guard.caught("log")
-
-    def _recovered(self, workflow: Workflow, status: WorkflowStatus) -> None:
-        """A workflow that was reported as stalled ended after all: counted and told; its root has been emitted."""
-        if self._stalled.pop(workflow.transaction_id, None) is None:
-            return
-        self._remember(workflow.transaction_id)
-        elapsed, _ = _elapsed(workflow.start_ns, workflow.start)
-        key, context = (self._ledger.workflow(workflow.workflow_id), status.value), workflow.within(NO_CONTEXT)
-        self._ledger.add(semconv.WORKFLOWS, key)
-        self._telemetry.instruments.record(semconv.WORKFLOW_DURATION, elapsed, key, context)
-        if OBSERVERS:
-            self._telemetry.tell("workflow_ended", workflow, status, workflow.failure, elapsed)
-        body = f"workflow {workflow.workflow_id}, reported as stalled, ended after all: {status.value}"
-        attributes = {**self._ids(workflow), semconv.WORKFLOW_STATUS: status.value}
-        try:
-            self._telemetry.log(semconv.LOG_WORKFLOW_RECOVERED, SeverityNumber.INFO, body, context, attributes)
-        except Exception:
-            self._telemetry.guard.caught("log")
-
-    def _ids(self, workflow: Workflow) -> dict[str, Any]:
-        return {semconv.TRANSACTION_ID: workflow.transaction_id, semconv.WORKFLOW_ID: workflow.workflow_id}
-
     def _count(self, workflows: Mapping[str, Workflow]) -> dict[tuple[str, ...], int]:
         counts: dict[tuple[str, ...], int] = {}
         for workflow in list(workflows.values()):
@@ -379,9 +338,3 @@ class Workflows:
 
 
 _UNRECORDED: Final = Identity(trace.INVALID_SPAN_CONTEXT, Decision.DROP)
-
-
-def _elapsed(start_ns: int, start: int | None) -> tuple[float, int]:
-    """Seconds since a start, and the end on the wall clock: monotonic here, clamped for another process' start."""
-    passed = perf_counter_ns() - start if start is not None else max(0, time_ns() - start_ns)
-    return passed * 1e-9, start_ns + passed

@@ -28,6 +28,7 @@ from multiagents_otel import MultiAgentsInstrumentor
 from tests.catalogue.recording import Recording, recording
 from tests.support import badinput
 from tests.support.buses import MemoryStore
+from tests.support.expected import COMPLETED
 from tests.support.sagas import OrderSystem, order_payload, order_system, order_workers
 from tests.support.trees import by_trace, tree
 
@@ -47,27 +48,6 @@ NAMES: Final = (
     badinput.SURROGATE,
     f"command.{badinput.SURROGATE}",
 )
-
-COMPLETED: Final = """\
-workflow.order_processing INTERNAL
-  step.validate INTERNAL
-    send command.validate_order PRODUCER
-      process command.validate_order CONSUMER
-        worker.validate_order INTERNAL
-        send result.validate_order PRODUCER
-          process result.validate_order CONSUMER
-  step.charge INTERNAL
-    send command.charge_payment PRODUCER
-      process command.charge_payment CONSUMER
-        worker.charge_payment INTERNAL
-        send result.charge_payment PRODUCER
-          process result.charge_payment CONSUMER
-  step.ship INTERNAL
-    send command.ship_order PRODUCER
-      process command.ship_order CONSUMER
-        worker.ship_order INTERNAL
-        send result.ship_order PRODUCER
-          process result.ship_order CONSUMER"""
 
 
 class ObjectBus(IEventBus):

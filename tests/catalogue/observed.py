@@ -25,42 +25,6 @@ except ImportError:  # the oldest SDK that is allowed
         InMemoryLogExporter as InMemoryLogRecordExporter,
     )
 
-STEP = """\
-  step.{step} INTERNAL
-    send command.{worker} PRODUCER
-      process command.{worker} CONSUMER
-        worker.{worker} INTERNAL
-        send result.{worker} PRODUCER
-          process result.{worker} CONSUMER"""
-
-COMPLETED = "\n".join(
-    [
-        "workflow.order_processing INTERNAL",
-        STEP.format(step="validate", worker="validate_order"),
-        STEP.format(step="charge", worker="charge_payment"),
-        STEP.format(step="ship", worker="ship_order"),
-    ]
-)
-
-# The worker `ship_order` raises ValueError; one compensation reaches a handler.
-COMPENSATED = "\n".join(
-    [
-        "workflow.order_processing INTERNAL ERROR ValueError",
-        STEP.format(step="validate", worker="validate_order"),
-        STEP.format(step="charge", worker="charge_payment"),
-        """\
-  step.ship INTERNAL ERROR ValueError
-    send command.ship_order PRODUCER
-      process command.ship_order CONSUMER ERROR ValueError
-        worker.ship_order INTERNAL ERROR ValueError
-        send result.ship_order PRODUCER
-          process result.ship_order CONSUMER
-  compensate.refund_payment INTERNAL
-    send compensation.refund_payment PRODUCER
-      process compensation.refund_payment CONSUMER""",
-    ]
-)
-
 
 class Observed:
     """Providers that keep everything in memory, and readers for it."""

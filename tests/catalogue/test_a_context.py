@@ -28,9 +28,10 @@ from opentelemetry.context import get_current
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 
-from tests.catalogue.observed import COMPENSATED, COMPLETED, STEP, Observed, ambient, instrumented, records
+from tests.catalogue.observed import Observed, ambient, instrumented, records
 from tests.support import trees
 from tests.support.buses import MemoryBus, WireMessage
+from tests.support.expected import COMPENSATED, COMPLETED, step_tree
 from tests.support.sagas import (
     SilentLogger,
     order_payload,
@@ -390,7 +391,7 @@ async def test_A3_uninstrumented_peers_take_our_events_and_give_us_theirs() -> N
     assert trees.orphans(observed.ours) == []
     (workflow,) = [group for group in trees.by_trace(observed.ours).values() if len(group) > 1]
     assert trees.tree(workflow) == COMPLETED.replace(
-        STEP.format(step="validate", worker="validate_order"),
+        step_tree("validate", "validate_order"),
         "  step.validate INTERNAL\n    send command.validate_order PRODUCER",
     )
 

@@ -14,9 +14,10 @@ from multiagents.event_bus.events import CommandEvent, EventMetadata, ResultEven
 from multiagents.orchestrator.orchestrator import Orchestrator
 from multiagents.worker_sdk.worker_manager import WorkerManager
 
-from tests.catalogue.observed import COMPENSATED, COMPLETED, Observed, instrumented, records
+from tests.catalogue.observed import Observed, instrumented, records
 from tests.support import trees
 from tests.support.buses import MemoryBus
+from tests.support.expected import COMPENSATED, COMPLETED
 from tests.support.sagas import order_payload, order_system, order_workers, subscribe_compensations
 
 

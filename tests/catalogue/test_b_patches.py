@@ -37,9 +37,10 @@ from multiagents.worker_sdk.worker_manager import WorkerManager
 from multiagents_otel import MultiAgentsInstrumentor, instrument_event_bus
 from multiagents_otel.instrumentation.instrumentor import _Instrumentation
 from multiagents_otel.instrumentation.patching import PatchSet
-from tests.catalogue.observed import COMPENSATED, COMPLETED, Observed, instrumented, records
+from tests.catalogue.observed import Observed, instrumented, records
 from tests.support import trees
 from tests.support.buses import MemoryBus, MemoryStore
+from tests.support.expected import COMPENSATED, COMPLETED
 from tests.support.processes import Process
 from tests.support.sagas import (
     OrderSystem,

@@ -27,9 +27,10 @@ from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 from multiagents_otel import MultiAgentsInstrumentor, instrument_event_bus
-from tests.catalogue.observed import COMPLETED, Observed, instrumented, records
+from tests.catalogue.observed import Observed, instrumented, records
 from tests.support import trees
 from tests.support.buses import MemoryBus
+from tests.support.expected import COMPLETED
 from tests.support.processes import Process
 from tests.support.sagas import SilentLogger, order_payload, order_system, order_workers
 
@@ -599,7 +600,8 @@ SAGA = """
     logging.getLogger("multiagents_otel").addHandler(Collect(logging.WARNING))
     from multiagents_otel.processing.guard import Guard
     Guard.strict = True
-    from tests.catalogue.observed import COMPLETED, COMPENSATED, Observed, instrumented
+    from tests.catalogue.observed import Observed, instrumented
+    from tests.support.expected import COMPLETED, COMPENSATED
     from tests.support import trees
     from tests.support.sagas import order_payload, order_system, subscribe_compensations
 
@@ -641,7 +643,7 @@ def test_C11_every_released_version_gives_the_same_trees(version: str, framework
     code += f"import multiagents; assert multiagents.__file__.startswith({str(framework(version))!r})\n"
     with Process.python(code) as child:
         out = child.wait_ok(60)
-    from tests.catalogue.observed import COMPENSATED
+    from tests.support.expected import COMPENSATED
 
     assert f"{COMPLETED}\n-- completed\n{COMPENSATED}\n-- compensated\nwarnings []" in out
 

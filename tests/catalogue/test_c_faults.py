@@ -33,8 +33,9 @@ from opentelemetry.trace import NoOpTracerProvider
 import multiagents_otel.telemetry
 from multiagents_otel import MultiAgentsInstrumentor, OptionError
 from tests.catalogue.application import seen_by_the_application
-from tests.catalogue.observed import COMPENSATED, Observed, instrumented, records
+from tests.catalogue.observed import Observed, instrumented, records
 from tests.support import trees
+from tests.support.expected import COMPENSATED
 from tests.support.processes import Process
 from tests.support.sagas import order_payload, order_system, subscribe_compensations
 

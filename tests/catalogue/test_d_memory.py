@@ -30,7 +30,7 @@ BOUNDS: Final = {
     "_flights": 20_000,  # commands in flight
     "_queues": 20_000,  # the same, by timeout
     "_active": 50_000,  # workflows that are held
-    "_stalled": 10_000,
+    "stalled": 10_000,
     "_ended": 10_000,
     "_published": 4_096,  # publications whose monotonic time is known
     "_shared": 256,  # messages that several handlers have

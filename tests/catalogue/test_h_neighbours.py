@@ -20,9 +20,9 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from redis.asyncio import from_url
 
 from multiagents_otel import instrument_event_bus, semconv
-from tests.contract.expected import SUCCESS_TREE
 from tests.contract.observed import Observed
 from tests.support.buses import MemoryBus
+from tests.support.expected import COMPLETED
 from tests.support.redis_server import RedisServer
 from tests.support.sagas import order_system, redis_parts
 from tests.support.trees import forest
@@ -134,7 +134,7 @@ async def test_H3_the_redis_instrumentation_doubles_nothing_and_parents_stay(obs
             await client.aclose()
     finally:
         redis.uninstrument()
-    assert forest(observed.spans) == SUCCESS_TREE
+    assert forest(observed.spans) == COMPLETED
     others = [span.name for span in observed.exported.get_finished_spans() if span not in observed.spans]
     assert others.count("GET") == 1
     assert not {"PUBLISH", "SET", "SETEX"} & set(others)

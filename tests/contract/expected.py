@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tests.contract.observed import span
+from tests.support.expected import message_attributes, step_attributes, worker_attributes
 
 IDS: Final = {"workflow.transaction_id": "TX1", "workflow.id": "order_processing"}
 ROOT: Final = "workflow.order_processing"
@@ -14,17 +15,7 @@ def message(
     operation: str, name: str, message_id: str, correlation: str, kind: str, system: str = "multiagents", **more: Any
 ) -> dict[str, Any]:
     """The attributes of ``send`` and ``process`` spans."""
-    return {
-        **IDS,
-        "messaging.system": system,
-        "messaging.operation.name": operation,
-        "messaging.operation.type": operation,
-        "messaging.destination.name": name,
-        "messaging.message.id": message_id,
-        "messaging.message.conversation_id": correlation,
-        "event.type": kind,
-        **more,
-    }
+    return {**IDS, **message_attributes(operation, name, message_id, correlation, kind, system, **more)}
 
 
 def step_spans(step: str, worker: str, command: str, result: str) -> list[dict[str, Any]]:
@@ -36,13 +27,7 @@ def step_spans(step: str, worker: str, command: str, result: str) -> list[dict[s
             f"step.{step}",
             "INTERNAL",
             ROOT,
-            {
-                **IDS,
-                "multiagents.step.name": step,
-                "worker.name": worker,
-                "messaging.message.id": command,
-                "multiagents.event.queue_time": "QUEUED",
-            },
+            {**IDS, **step_attributes(step, worker, command, "QUEUED")},
         ),
         span(
             send,
@@ -55,13 +40,7 @@ def step_spans(step: str, worker: str, command: str, result: str) -> list[dict[s
             f"worker.{worker}",
             "INTERNAL",
             process,
-            {
-                **IDS,
-                "multiagents.step.name": step,
-                "worker.name": worker,
-                "multiagents.worker.outcome": "success",
-                "multiagents.worker.timeout": 300.0,
-            },
+            {**IDS, **worker_attributes(step, worker)},
         ),
         span(
             f"send result.{worker}",
@@ -85,24 +64,3 @@ SUCCESS: Final = [
     *step_spans("ship", "ship_order", "MSG5", "MSG6"),
 ]
 """A whole order that succeeds, on a bus that tells no receivers."""
-
-SUCCESS_TREE: Final = """\
-workflow.order_processing INTERNAL
-  step.validate INTERNAL
-    send command.validate_order PRODUCER
-      process command.validate_order CONSUMER
-        worker.validate_order INTERNAL
-        send result.validate_order PRODUCER
-          process result.validate_order CONSUMER
-  step.charge INTERNAL
-    send command.charge_payment PRODUCER
-      process command.charge_payment CONSUMER
-        worker.charge_payment INTERNAL
-        send result.charge_payment PRODUCER
-          process result.charge_payment CONSUMER
-  step.ship INTERNAL
-    send command.ship_order PRODUCER
-      process command.ship_order CONSUMER
-        worker.ship_order INTERNAL
-        send result.ship_order PRODUCER
-          process result.ship_order CONSUMER"""

@@ -8,9 +8,9 @@ import pytest
 from multiagents.core.saga_context import SagaContext
 from opentelemetry.trace import Span
 
-from tests.contract.expected import SUCCESS_TREE
 from tests.contract.observed import Observed, tally
 from tests.support.buses import MemoryBus
+from tests.support.expected import COMPLETED
 from tests.support.sagas import order_payload, order_system
 
 
@@ -58,7 +58,7 @@ async def test_every_hook_is_called_once_for_what_it_is_about(observed: Observed
     assert hooks.called("process") == TYPES
     assert hooks.called("step") == {"validate": 1, "charge": 1, "ship": 1}
     assert hooks.called("workflow") == {"completed": 1}
-    assert observed.tree == SUCCESS_TREE
+    assert observed.tree == COMPLETED
 
 
 async def test_a_hooks_attribute_is_exported_with_the_span(observed: Observed) -> None:
@@ -139,7 +139,7 @@ async def test_C2_a_hook_that_raises_changes_nothing_and_is_counted_and_told_as_
         transaction = await system.run()
         await system.bus.drain()
         assert (await system.orchestrator.get_status(transaction))["state"] == "completed"
-    assert observed.tree == SUCCESS_TREE
+    assert observed.tree == COMPLETED
     # 8 publications, 6 handled events, 3 steps, 1 workflow.
     assert observed.sums("multiagents.otel.errors") == {frozenset({("component", "hook")}): 18}
     # Each is told by its name, once a minute, and as the user's own.

@@ -12,9 +12,10 @@ from multiagents.worker_sdk.decorators import worker
 
 from multiagents_otel import MultiAgentsInstrumentor, OptionError
 from tests.contract.answering import AnsweringBus
-from tests.contract.expected import SUCCESS_TREE, message
+from tests.contract.expected import message
 from tests.contract.observed import Observed, series, span, whole
 from tests.support.buses import MemoryBus, MemoryStore
+from tests.support.expected import COMPLETED
 from tests.support.sagas import SilentLogger, order_payload, order_system, order_workers
 
 
@@ -36,7 +37,7 @@ async def test_status_events_get_no_spans_and_carry_context_all_the_same(observe
         arrived = await collect(bus, "status.workflow")
         await system.run()
         await bus.drain()
-    assert observed.tree == SUCCESS_TREE
+    assert observed.tree == COMPLETED
     assert [event["status"] for event in arrived] == ["running", "completed"]
     root = observed.root()
     carriers = [sent.event["_otel"] for sent in bus.wire if sent.event_type == "status.workflow"]
@@ -208,7 +209,7 @@ async def test_excluded_workers_have_no_worker_span_and_no_worker_metrics(observ
     async with order_system(monitors=False) as system:
         await system.run()
         await system.bus.drain()
-    expected = [line for line in SUCCESS_TREE.splitlines() if "worker.charge_payment" not in line]
+    expected = [line for line in COMPLETED.splitlines() if "worker.charge_payment" not in line]
     assert observed.tree.splitlines() == expected
     assert observed.sums("multiagents.worker.executions") == {
         series(worker__name="validate_order", status="success"): 1,

@@ -9,9 +9,9 @@ import pytest
 from multiagents.event_bus.interface import IEventBus
 
 from multiagents_otel import instrument_event_bus
-from tests.contract.expected import SUCCESS_TREE
 from tests.contract.observed import Observed, tally
 from tests.support.buses import MemoryBus
+from tests.support.expected import COMPLETED
 from tests.support.sagas import order_system
 
 Handler = Callable[[dict[str, Any]], Awaitable[None]]
@@ -83,7 +83,7 @@ async def test_B2_a_subclass_that_calls_its_base_gives_one_span_for_each_call(
     async with order_system(bus, monitors=False) as system:
         await system.run()
         await bus.drain()
-    assert observed.tree == SUCCESS_TREE
+    assert observed.tree == COMPLETED
     assert set(tally(s.name for s in observed.spans).values()) == {1}
     if isinstance(bus, Audited):
         assert bus.published == 8
@@ -111,7 +111,7 @@ async def test_instrument_event_bus_names_the_system(observed: Observed, before:
     async with order_system(bus, monitors=False) as system:
         await system.run()
         await bus.drain()
-    assert observed.tree == SUCCESS_TREE
+    assert observed.tree == COMPLETED
     assert systems_of(observed) == {"kafka"}
 
 

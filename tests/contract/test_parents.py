@@ -10,9 +10,9 @@ from multiagents.orchestrator.workflow import WorkflowBuilder
 from multiagents.worker_sdk.decorators import worker
 from opentelemetry import trace
 
-from tests.contract.expected import SUCCESS_TREE
 from tests.contract.observed import Observed
 from tests.support.buses import MemoryBus, MemoryStore
+from tests.support.expected import COMPLETED
 from tests.support.sagas import SilentLogger, order_system, order_workers
 
 
@@ -27,7 +27,7 @@ async def test_a_workflow_is_a_child_of_the_callers_span_and_outlives_it(observe
             await system.run()
             assert trace.get_current_span() is request
         await system.bus.drain()
-    assert observed.tree == "request INTERNAL\n" + indented(SUCCESS_TREE)
+    assert observed.tree == "request INTERNAL\n" + indented(COMPLETED)
     (caller,) = [s for s in observed.exported.get_finished_spans() if s.name == "request"]
     assert observed.one("workflow.order_processing").end_ns > (caller.end_time or 0)
     assert not observed.one("workflow.order_processing").links
@@ -39,7 +39,7 @@ async def test_workflow_parent_link_makes_it_a_root_that_links_to_the_caller(obs
         with observed.tracers.get_tracer("shop").start_as_current_span("request") as request:
             await system.run()
         await system.bus.drain()
-    assert observed.forest == "request INTERNAL\n\n" + SUCCESS_TREE
+    assert observed.forest == "request INTERNAL\n\n" + COMPLETED
     root = observed.one("workflow.order_processing")
     caller = request.get_span_context()
     assert [(link.trace_id, link.span_id) for link in root.links] == [
@@ -53,7 +53,7 @@ async def test_workflow_parent_link_without_a_caller_is_a_root_without_links(obs
     async with order_system(monitors=False) as system:
         await system.run()
         await system.bus.drain()
-    assert observed.tree == SUCCESS_TREE
+    assert observed.tree == COMPLETED
     assert observed.root().links == ()
 
 
@@ -129,7 +129,7 @@ async def test_A6_a_listener_that_was_started_inside_a_span_links_to_it_no_more_
     await system.run()
     await system.bus.drain()
     await entered.__aexit__(None, None, None)
-    assert observed.forest == f"startup INTERNAL\n\n{SUCCESS_TREE}\n\n{SUCCESS_TREE}"
+    assert observed.forest == f"startup INTERNAL\n\n{COMPLETED}\n\n{COMPLETED}"
     assert [s.name for s in observed.spans if s.links] == []
 
 
@@ -139,7 +139,7 @@ async def test_a_bus_that_calls_its_handlers_inside_publish_needs_no_link(observ
     async with order_system(bus, monitors=False) as system:
         await system.run()
         await bus.drain()
-    assert observed.tree == SUCCESS_TREE
+    assert observed.tree == COMPLETED
     assert [s.name for s in observed.spans if s.links] == []
 
 

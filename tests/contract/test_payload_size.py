@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis as AsyncRedis
 
-from tests.contract.expected import SUCCESS_TREE, message
+from tests.contract.expected import message
 from tests.contract.observed import Observed, series, whole
+from tests.support.expected import COMPLETED
 from tests.support.redis_server import RedisServer
 from tests.support.sagas import WORKERS, order_system, redis_parts
 
@@ -61,7 +62,7 @@ async def test_the_body_size_is_that_of_the_event_without_the_carrier_on_send_an
 async def test_without_track_payload_size_no_size_is_recorded(observed: Observed, redis: RedisServer) -> None:
     observed.instrument(track_payload_size=False)
     await run_one(redis)
-    assert observed.tree == SUCCESS_TREE
+    assert observed.tree == COMPLETED
     assert not [span.name for span in observed.spans if SIZE in (span.attributes or {})]
     assert "multiagents.event.size" not in observed.metrics()
 

@@ -15,9 +15,9 @@ from opentelemetry.util._once import Once
 from multiagents_otel import MultiAgentsInstrumentor
 from tests.contract.answering import AnsweringBus
 from tests.contract.conftest import Clock
-from tests.contract.expected import SUCCESS_TREE
 from tests.contract.observed import Observed, series
 from tests.support.buses import MemoryBus
+from tests.support.expected import COMPLETED
 from tests.support.sagas import order_payload, order_system
 
 
@@ -94,7 +94,7 @@ async def test_another_makers_provider_gives_the_same_tree_from_spans_opened_liv
         await system.run()
         await system.run()
         await system.bus.drain()
-    assert observed.forest == f"{SUCCESS_TREE}\n\n{SUCCESS_TREE}"
+    assert observed.forest == f"{COMPLETED}\n\n{COMPLETED}"
     assert provider.opened[:3] == ["workflow.order_processing", "step.validate", "send command.validate_order"]
     assert len(unpinnable(caplog)) == 1
     assert observed.named("workflow.order_processing")[0].attributes["workflow.status"] == "completed"
@@ -161,7 +161,7 @@ async def test_global_providers_that_are_set_after_instrument_are_used(observed:
         _logs.set_logger_provider(observed.loggers)
         await system.run()
         await system.bus.drain()
-    assert observed.tree == SUCCESS_TREE
+    assert observed.tree == COMPLETED
     ended = observed.sums("multiagents.workflows")
     assert ended == {series(workflow__id="order_processing", status="completed"): 1}
     assert observed.counts("multiagents.workflow.duration") == ended
@@ -175,7 +175,7 @@ async def test_a_tracer_provider_alone_is_enough_for_traces(observed: Observed) 
     async with order_system(monitors=False) as system:
         await system.run()
         await system.bus.drain()
-    assert observed.tree == SUCCESS_TREE
+    assert observed.tree == COMPLETED
 
 
 @pytest.mark.usefixtures("no_globals")

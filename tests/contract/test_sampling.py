@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.trace import TraceState
 
-from tests.contract.expected import SUCCESS_TREE
 from tests.contract.observed import Observed, series, tally
+from tests.support.expected import COMPLETED
 from tests.support.sagas import order_system, order_workers
 
 
@@ -75,7 +75,7 @@ async def test_at_zero_percent_no_span_is_exported_and_metrics_are_the_same(deta
 async def test_the_sampler_is_asked_once_for_the_workflow_and_for_no_step() -> None:
     sampler = Noting()
     observed = await run_one(sampler)
-    assert observed.tree == SUCCESS_TREE
+    assert observed.tree == COMPLETED
     asked = tally(name for name, _ in sampler.asked)
     assert asked["workflow.order_processing"] == 1
     assert not [name for name in asked if name.startswith("step.")]
@@ -144,7 +144,7 @@ async def test_what_a_sampler_adds_is_on_the_root_and_its_trace_state_on_all_of_
     assert root.attributes["shop.sampled_by"] == "rule 7"
     assert root.attributes["workflow.status"] == "completed"
     assert {s.context.trace_state.to_header() for s in observed.spans if s.context} == {"shop=s1"}
-    assert observed.tree == SUCCESS_TREE
+    assert observed.tree == COMPLETED
     observed.close()
 
 

@@ -9,9 +9,10 @@ from typing import Any
 from opentelemetry.sdk.trace import ReadableSpan
 
 from multiagents_otel import __version__
-from tests.contract.expected import SUCCESS, SUCCESS_TREE
+from tests.contract.expected import SUCCESS
 from tests.contract.observed import Observed, whole
 from tests.support.buses import MemoryBus, MemoryStore
+from tests.support.expected import COMPLETED
 from tests.support.sagas import STEPS, order_system
 from tests.support.trees import received
 
@@ -27,7 +28,7 @@ async def run_one(observed: Observed, **options: Any) -> str:
 
 async def test_a_workflow_is_one_trace_that_reads_as_the_workflow_reads(observed: Observed) -> None:
     await run_one(observed)
-    assert observed.tree == SUCCESS_TREE
+    assert observed.tree == COMPLETED
 
 
 async def test_every_span_has_exactly_the_contracts_attributes(observed: Observed) -> None:
@@ -128,7 +129,7 @@ async def test_two_workflows_at_once_are_two_traces(observed: Observed) -> None:
         await system.run()
         await system.run()
         await system.bus.drain()
-    assert observed.forest == f"{SUCCESS_TREE}\n\n{SUCCESS_TREE}"
+    assert observed.forest == f"{COMPLETED}\n\n{COMPLETED}"
 
 
 async def test_what_the_application_sees_is_as_without_us(observed: Observed) -> None:

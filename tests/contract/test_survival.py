@@ -16,9 +16,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision, Sa
 from opentelemetry.trace import TraceState
 
 from multiagents_otel import MultiAgentsInstrumentor
-from tests.contract.expected import SUCCESS_TREE
 from tests.contract.observed import Observed, series
 from tests.support.buses import MemoryBus, MemoryStore
+from tests.support.expected import COMPLETED
 from tests.support.sagas import SilentLogger, order_system, order_workers, order_workflow
 from tests.support.trees import received
 
@@ -118,7 +118,7 @@ async def test_no_span_is_missing_but_what_had_not_left_the_first_process(observ
     whole = merged(observed, heir)
     # The worker at work was in the process whose instrumentation was taken out: its spans are its own loss.
     lost = {"process command.charge_payment", "worker.charge_payment", "send result.charge_payment"}
-    expected = sorted(line.split()[0:-1] for line in SUCCESS_TREE.splitlines() if not lost & {_name(line)})
+    expected = sorted(line.split()[0:-1] for line in COMPLETED.splitlines() if not lost & {_name(line)})
     assert sorted(span.name.split() for span in whole.spans if span.name not in lost) == expected
 
 

@@ -1,58 +1,13 @@
-"""The contract's trees, attribute sets and sums for the order saga, written out."""
+"""The contract's attribute sets and sums for the order saga over a real Redis."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
+from tests.support.expected import message_attributes, step_attributes, worker_attributes
 from tests.support.receiver import ReceivedSpan
 from tests.support.sagas import STEPS, WORKERS
-
-COMPLETED = """\
-workflow.order_processing INTERNAL
-  step.validate INTERNAL
-    send command.validate_order PRODUCER
-      process command.validate_order CONSUMER
-        worker.validate_order INTERNAL
-        send result.validate_order PRODUCER
-          process result.validate_order CONSUMER
-  step.charge INTERNAL
-    send command.charge_payment PRODUCER
-      process command.charge_payment CONSUMER
-        worker.charge_payment INTERNAL
-        send result.charge_payment PRODUCER
-          process result.charge_payment CONSUMER
-  step.ship INTERNAL
-    send command.ship_order PRODUCER
-      process command.ship_order CONSUMER
-        worker.ship_order INTERNAL
-        send result.ship_order PRODUCER
-          process result.ship_order CONSUMER"""
-
-COMPENSATED = """\
-workflow.order_processing INTERNAL ERROR ValueError
-  step.validate INTERNAL
-    send command.validate_order PRODUCER
-      process command.validate_order CONSUMER
-        worker.validate_order INTERNAL
-        send result.validate_order PRODUCER
-          process result.validate_order CONSUMER
-  step.charge INTERNAL
-    send command.charge_payment PRODUCER
-      process command.charge_payment CONSUMER
-        worker.charge_payment INTERNAL
-        send result.charge_payment PRODUCER
-          process result.charge_payment CONSUMER
-  step.ship INTERNAL ERROR ValueError
-    send command.ship_order PRODUCER
-      process command.ship_order CONSUMER ERROR ValueError
-        worker.ship_order INTERNAL ERROR ValueError
-        send result.ship_order PRODUCER
-          process result.ship_order CONSUMER
-  compensate.refund_payment INTERNAL
-    send compensation.refund_payment PRODUCER
-      process compensation.refund_payment CONSUMER"""
-"""The last step failed: the payment is refunded, and somebody takes the request."""
 
 _KINDS = {"command": "CommandEvent", "result": "ResultEvent", "compensation": "CompensationEvent"}
 _STEP_OF = dict(zip((*WORKERS, "refund_payment"), (*STEPS, "charge"), strict=True))
@@ -76,20 +31,10 @@ def attributes(span: ReceivedSpan, transaction: str, port: int, messages: dict[s
         worker = WORKERS[STEPS.index(name)]
         queued = span.attributes["multiagents.event.queue_time"]
         assert 0 < queued < (span.end_ns - span.start_ns) * 1e-9
-        return expected | {
-            "multiagents.step.name": name,
-            "worker.name": worker,
-            "messaging.message.id": messages[f"command.{worker}"],
-            "multiagents.event.receivers": 1,
-            "multiagents.event.queue_time": queued,
-        }
+        told = step_attributes(name, worker, messages[f"command.{worker}"], queued)
+        return expected | told | {"multiagents.event.receivers": 1}
     if kind == "worker":
-        return expected | {
-            "worker.name": name,
-            "multiagents.step.name": _STEP_OF[name],
-            "multiagents.worker.outcome": "success" if span.status == "UNSET" else "error",
-            "multiagents.worker.timeout": 300.0,
-        }
+        return expected | worker_attributes(_STEP_OF[name], name, "success" if span.status == "UNSET" else "error")
     if kind == "compensate":
         return expected | {
             "multiagents.step.name": "charge",
@@ -101,18 +46,11 @@ def attributes(span: ReceivedSpan, transaction: str, port: int, messages: dict[s
     assert size > 200
     channel, _, actor = event_type.partition(".")
     conversation = f"comp.{_STEP_OF[actor]}" if channel == "compensation" else _STEP_OF[actor]
-    expected |= {
-        "messaging.system": "redis",
-        "messaging.operation.name": operation,
-        "messaging.operation.type": operation,
-        "messaging.destination.name": f"multiagent:{event_type}",
-        "messaging.message.id": messages[event_type],
-        "messaging.message.conversation_id": f"{transaction}.{conversation}",
-        "messaging.message.body.size": size,
-        "event.type": _KINDS[channel],
-        "server.address": "127.0.0.1",
-        "server.port": port,
-    }
+    correlation, kind = f"{transaction}.{conversation}", _KINDS[channel]
+    expected |= message_attributes(
+        operation, f"multiagent:{event_type}", messages[event_type], correlation, kind, "redis"
+    )
+    expected |= {"messaging.message.body.size": size, "server.address": "127.0.0.1", "server.port": port}
     return expected | ({"multiagents.event.receivers": 1} if operation == "send" else {})
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tests.integration import expected
 from tests.integration.conftest import Orders, arrived
+from tests.support.expected import COMPLETED
 from tests.support.receiver import OtlpReceiver, ReceivedSpan
 from tests.support.sagas import WORKERS, order_payload
 from tests.support.trees import by_trace, orphans, roots, tree
@@ -39,7 +39,7 @@ def test_kill_9_of_the_orchestrator_another_one_finishes_the_workflow_in_one_who
     orders.stop(second, worker)
 
     spans = receiver.spans
-    assert tree(spans) == expected.COMPLETED
+    assert tree(spans) == COMPLETED
     [root] = roots(spans)
     by_name = {span.name: span for span in spans}
     assert root.attributes == {

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration import expected
 from tests.integration.conftest import Orders
 from tests.integration.test_auto_instrument import has_configuration_file
+from tests.support.expected import COMPLETED
 from tests.support.processes import REPOSITORY, Process
 from tests.support.receiver import OtlpReceiver
 from tests.support.redis_server import RedisServer
@@ -206,7 +206,7 @@ def test_an_order_saga_without_any_code_of_ours_is_one_trace(orders: Orders, lau
         lambda received: roots([span for span in received.spans if span.scope_name == "multiagents_otel"])
     )
     orders.stop(orchestrator, worker)
-    assert tree([span for span in orders.receiver.spans if span.scope_name == "multiagents_otel"]) == expected.COMPLETED
+    assert tree([span for span in orders.receiver.spans if span.scope_name == "multiagents_otel"]) == COMPLETED
     assert orders.receiver.total("multiagents.workflows", {"status": "completed"}) == 1
 
 

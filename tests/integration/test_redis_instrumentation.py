@@ -15,7 +15,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from redis.asyncio import from_url
 
 from multiagents_otel import MultiAgentsInstrumentor
-from tests.catalogue.observed import COMPLETED, Observed
+from tests.catalogue.observed import Observed
+from tests.support.expected import COMPLETED
 from tests.support.redis_server import RedisServer
 from tests.support.sagas import order_payload, order_system, order_workers, redis_parts
 from tests.support.trees import tree

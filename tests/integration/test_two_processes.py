@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration import expected
 from tests.integration.conftest import Orders, arrived
+from tests.support.expected import COMPENSATED, COMPLETED
 from tests.support.receiver import OtlpReceiver, ReceivedSpan
 from tests.support.sagas import order_payload
 from tests.support.trees import by_trace, orphans, roots, tree
@@ -39,7 +40,7 @@ def test_24_of_24_worker_spans_are_in_the_trace_of_their_workflow(orders: Orders
     assert traces.keys() == {transaction for transaction, _state in ended}
     for transaction, state in ended:
         trace = traces[transaction]
-        assert tree(trace) == (expected.COMPLETED if state == "completed" else expected.COMPENSATED)
+        assert tree(trace) == (COMPLETED if state == "completed" else COMPENSATED)
         check_attributes(trace, transaction, orders.redis.port)
         check_events_and_times(trace)
     assert Counter(state for _transaction, state in ended) == {"completed": 5, "compensated": 3}
@@ -135,7 +136,7 @@ def test_T14_H3_the_redis_instrumentation_beside_ours_doubles_nothing_and_keeps_
     spans = orders.receiver.spans
     ours = [span for span in spans if span.scope_name == "multiagents_otel"]
     others = [span for span in spans if span.scope_name != "multiagents_otel"]
-    assert tree(ours) == expected.COMPLETED
+    assert tree(ours) == COMPLETED
     [trace_id] = {span.trace_id for span in ours}
     assert [span.name for span in others if span.trace_id == trace_id] == []
     commands = Counter(span.attributes["db.statement"].split(" ")[0] for span in others)
