@@ -273,7 +273,7 @@ class Windows:
     def minutes(self, asked: object) -> float:
         """The minutes of a window as somebody asked for them, as far as they can be that; else 60."""
         if isinstance(asked, (int, float)) and not isinstance(asked, bool) and 0 < asked < math.inf:
-            return min(float(asked), self._max_minutes)
+            return float(min(asked, self._max_minutes))
         return 60.0
 
     def window(self, minutes: float, names: Sequence[str] | None = None) -> Table:
