@@ -75,9 +75,7 @@ class Received:
         self.latencies.append(int(latency * 1e6) / 1e6)
 
 
-@pytest.mark.parametrize(
-    "sampler", [ALWAYS_ON, TraceIdRatioBased(0.01), ALWAYS_OFF], ids=["100 %", "1 %", "0 %"]
-)
+@pytest.mark.parametrize("sampler", [ALWAYS_ON, TraceIdRatioBased(0.01), ALWAYS_OFF], ids=["100 %", "1 %", "0 %"])
 async def test_100_000_events_are_counted_and_their_latencies_told(
     sampler: Sampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
