@@ -112,7 +112,7 @@ class WorkerMonitor(Monitor):
         key = key_of(execution.worker)
         self._later(self._workers.ended, key, id(execution), outcome, seconds * 1e3, error)
         if outcome is not Outcome.SUCCESS or self._alerted:
-            self._watch(key)
+            self._watch(key, outcome)
 
     def _count_span(self, span: ReadableSpan) -> None:
         attributes = span.attributes or {}
@@ -216,21 +216,23 @@ class WorkerMonitor(Monitor):
         key = key_of(name, instance)
         self._later(self._workers.ended, key, command, outcome, duration, told)
         if outcome is not Outcome.SUCCESS or self._alerted:
-            self._watch(key)
+            self._watch(key, outcome)
 
     # --- alerts --------------------------------------------------------------------------------
 
-    def _watch(self, key: WorkerKey) -> None:
-        """Tell of a worker whose error rate has passed a threshold."""
+    def _watch(self, key: WorkerKey, outcome: Outcome) -> None:
+        """Tell of a worker whose error rate has passed a threshold, or is low again."""
         if not self.alert_on_high_error_rate:
             return
         with self._caught_up():
             worker = self._workers.known(key)
             recent = self._workers.recent(worker)
             level, before = rate_level(recent, 100.0 * self.error_rate_threshold), worker.alerted
+            if level > before and outcome is Outcome.SUCCESS:
+                return  # it is older successes that are no longer recent
             worker.alerted = level
             self._alerted = any(other.alerted for other in self._workers)
-        if level != before:
+        if level > before or (level < before and not level):
             fields = {
                 "worker_name": worker.label,
                 "error_rate": round(recent.error_rate, 1),
@@ -241,7 +243,7 @@ class WorkerMonitor(Monitor):
             self._tell(level > before, fields)
 
     def _tell(self, worse: bool, fields: dict[str, Any]) -> None:
-        message = "Worker error rate is high" if worse else "Worker error rate went down"
+        message = "Worker error rate is high" if worse else "Worker error rate is low again"
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
