@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Final
+
+_MOST: Final = 1e12
 
 
 def number(value: object, default: float, *, least: float = 0.0) -> float:
     """A number of ``least`` or more; anything else is the default."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value < math.inf:
-        return value
+        return min(value, _MOST)
     return default
 
 
