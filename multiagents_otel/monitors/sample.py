@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -50,7 +50,7 @@ class Sample(NamedTuple):
 
 
 class Sampler:
-    """Takes samples; a figure that is of a time span is of that since its own last look.
+    """Takes samples, one after the other; a figure that is of a time span is of that since its own last look.
 
     Args:
         redis_url: a Redis server that is asked for its clients too, beside those of the event buses.
@@ -58,6 +58,7 @@ class Sampler:
 
     def __init__(self, redis_url: str | None) -> None:
         self._redis_url = redis_url
+        self._lock = threading.Lock()
         self._cpu = CpuUsage()
         self._process = _ProcessCpu()
         self._network = NetworkBytes()
@@ -68,6 +69,10 @@ class Sampler:
         Args:
             wait: a first figure of the CPU is worth a tenth of a second.
         """
+        with self._lock:
+            return self._take(wait)
+
+    def _take(self, wait: bool) -> tuple[Sample, Seen]:
         cpu = _try(lambda: self._cpu.percent(wait=wait))
         disk = _try(lambda: psutil.disk_usage(str(_ROOT)).percent)
         sent, received = _try(self._network.look) or (None, None)
@@ -133,8 +138,6 @@ def _server_of(url: str) -> tuple[str, int] | None:
 
 
 def _clients(url: str) -> int | None:
-    if importlib.util.find_spec("redis") is None:
-        return None
     token = context_api.attach(context_api.set_value("suppress_instrumentation", True))
     try:
         import redis

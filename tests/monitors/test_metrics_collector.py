@@ -130,6 +130,8 @@ def test_a_network_interface_that_goes_takes_no_bytes_out_of_the_sum(monkeypatch
     assert network.look() == (117, 1_170)
     seen.update(eth0=interface(5, 50))  # counts anew
     assert network.look() == (122, 1_220)
+    seen.update(veth1=interface(8, 80))  # is back
+    assert network.look() == (123, 1_230)
 
 
 async def test_history_is_the_average_and_the_peak_of_what_was_collected() -> None:
