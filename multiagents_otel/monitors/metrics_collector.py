@@ -50,6 +50,8 @@ class MetricsCollector:
             each type.
         retention_hours: in the place of ``retention_days``.
         redis_url: a Redis server whose clients are counted beside those of the event buses' servers.
+        include_system_metrics: False: ``start()`` takes no samples, and the system's instruments tell nothing of it.
+        custom_metrics_enabled: False: the application's own metrics are not taken.
     """
 
     def __init__(
@@ -61,12 +63,16 @@ class MetricsCollector:
         *,
         retention_hours: float | None = None,
         redis_url: str | None = None,
+        include_system_metrics: bool = True,
+        custom_metrics_enabled: bool = True,
     ) -> None:
         self.logger = logger
         self.collection_interval_seconds = max(_SHORTEST_SECONDS, recorded.number(collection_interval_seconds) or 60.0)
         self.retention_days = retention_days if retention_hours is None else retention_hours / _DAY_HOURS
         self.max_metrics_per_type = max(1, int(max_metrics_per_type))
         self.redis_url = redis_url
+        self.include_system_metrics = include_system_metrics
+        self.custom_metrics_enabled = custom_metrics_enabled
         self.seen: Seen | None = None
         self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -95,9 +101,10 @@ class MetricsCollector:
         if self._running and self._loop is not None and self._loop() is loop:
             return
         self._running = True
-        SYSTEM.add(self)
         self._loop = weakref.ref(loop)
-        self._set(loop, min(_FIRST_SECONDS, self.collection_interval_seconds))
+        if self.include_system_metrics:
+            SYSTEM.add(self)
+            self._set(loop, min(_FIRST_SECONDS, self.collection_interval_seconds))
         if self.logger:
             await tell(
                 self.logger,
@@ -154,7 +161,8 @@ class MetricsCollector:
             ``network_bytes_sent`` and ``network_bytes_received`` (since boot), of this process ``cpu_percent``,
             ``memory_rss_mb``, ``memory_vms_mb``, and ``timestamp``.
         """
-        SYSTEM.add(self)
+        if self.include_system_metrics:
+            SYSTEM.add(self)
         figures: dict[str, Any] = dict.fromkeys(Sample._fields)
         try:
             figures = (await asyncio.to_thread(self._take, wait=True))._asdict()
@@ -205,6 +213,8 @@ class MetricsCollector:
         What is no finite number is left out. 100 names, then ``_OTHER``; the tags' bounds are those of
         :class:`multiagents_otel.telemetry.custom.CustomMetrics`, and a tag ``hour`` is not exported.
         """
+        if not self.custom_metrics_enabled:
+            return
         try:
             name = recorded.name(metric_name)
             if self._record(self._custom, name, value):

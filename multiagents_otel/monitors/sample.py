@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 import psutil
 from opentelemetry import context as context_api
@@ -117,27 +116,16 @@ def _try(look: Any) -> Any:
         return None
 
 
-def redis_clients(urls: Iterable[str]) -> Mapping[tuple[str, int], int]:
+def redis_clients(urls: Iterable[str]) -> Mapping[str, int]:
     """The clients that each server has by its own account, without the connection that asks.
 
-    Every server is asked once, over a short connection of our own: the application's are left alone.
+    Each URL is asked once, over a short connection of our own: the application's are left alone.
     """
-    clients = {}
-    for server, url in {_server_of(url): url for url in urls}.items():
-        if server is not None and (count := _clients(url)) is not None:
-            clients[server] = count
-    return clients
+    return dict(answer for url in dict.fromkeys(urls) if (answer := _clients(url)) is not None)
 
 
-def _server_of(url: str) -> tuple[str, int] | None:
-    try:
-        parts = urlsplit(url)
-        return (parts.path, 0) if parts.scheme == "unix" else (parts.hostname or "localhost", parts.port or 6379)
-    except ValueError:
-        return None
-
-
-def _clients(url: str) -> int | None:
+def _clients(url: str) -> tuple[str, int] | None:
+    """A server's run id, by which it is known under whatever address, and its clients; None if it does not tell."""
     token = context_api.attach(context_api.set_value("suppress_instrumentation", True))
     try:
         import redis
@@ -147,7 +135,8 @@ def _clients(url: str) -> int | None:
         with redis.Redis.from_url(
             url, socket_connect_timeout=_REDIS_SECONDS, socket_timeout=_REDIS_SECONDS, retry=Retry(NoBackoff(), 0)
         ) as client:
-            return max(0, int(client.info("clients")["connected_clients"]) - 1)
+            clients = int(client.info("clients")["connected_clients"])
+            return str(client.info("server").get("run_id", url)), max(0, clients - 1)
     except Exception:
         return None  # unreachable, no permission, no Redis: not known, and not ours to complain of
     finally:

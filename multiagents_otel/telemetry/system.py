@@ -90,11 +90,11 @@ class Seen(NamedTuple):
 
     Attributes:
         disk_percent: space in use on the root file system.
-        redis_clients: by server (host and port), the clients that it has.
+        redis_clients: by server (its run id, by its own account), the clients that it has.
     """
 
     disk_percent: float | None
-    redis_clients: Mapping[tuple[str, int], int]
+    redis_clients: Mapping[str, int]
 
 
 class Sees(Protocol):

@@ -315,6 +315,23 @@ def test_a_loop_ends_without_a_word_while_a_collector_is_on(caplog: pytest.LogCa
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+async def test_what_the_configuration_turns_off_is_off(clock: Clock) -> None:
+    collector = MetricsCollector(include_system_metrics=False, custom_metrics_enabled=False)
+    await collector.start()
+    await collector.record_metric("figure", 1)
+    await clock.forward(600)
+    assert collector.get_collector_stats()["total_custom_metrics"] == 0
+    assert (await collector.get_system_metrics())["system_metrics"]["event_queue_size"]["count"] == 1
+    await collector.stop()
+
+
+async def test_one_redis_under_two_names_is_counted_once(redis: RedisServer, observed: Observed) -> None:
+    observed.instrument()
+    collector = MetricsCollector(redis_url=f"redis://localhost:{redis.port}")
+    async with order_system(*redis_parts(redis.url), monitors=False):
+        assert (await collector.collect_system_metrics())["active_connections"] == _clients(redis)
+
+
 async def test_the_bus_starts_and_stops_it_as_its_own(redis: RedisServer) -> None:
     bus, _store = redis_parts(redis.url)
     collector: Any = MetricsCollector()
