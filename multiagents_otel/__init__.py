@@ -11,14 +11,18 @@ if TYPE_CHECKING:
     from multiagents_otel.config import OptionError
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
     from multiagents_otel.monitors.business import BusinessMetricsMonitor
+    from multiagents_otel.monitors.event_monitor import EventMonitor
     from multiagents_otel.monitors.metrics_collector import MetricsCollector
+    from multiagents_otel.monitors.worker_monitor import WorkerMonitor
     from multiagents_otel.telemetry.instruments import views
 
 __all__ = [
     "BusinessMetricsMonitor",
+    "EventMonitor",
     "MetricsCollector",
     "MultiAgentsInstrumentor",
     "OptionError",
+    "WorkerMonitor",
     "__version__",
     "auto_instrument",
     "instrument_event_bus",
@@ -27,9 +31,11 @@ __all__ = [
 
 _HOMES = {
     "BusinessMetricsMonitor": "multiagents_otel.monitors.business",
+    "EventMonitor": "multiagents_otel.monitors.event_monitor",
     "MetricsCollector": "multiagents_otel.monitors.metrics_collector",
     "MultiAgentsInstrumentor": "multiagents_otel.instrumentation",
     "OptionError": "multiagents_otel.config",
+    "WorkerMonitor": "multiagents_otel.monitors.worker_monitor",
     "auto_instrument": "multiagents_otel.auto",
     "instrument_event_bus": "multiagents_otel.auto",
     "views": "multiagents_otel.telemetry.instruments",
