@@ -48,6 +48,9 @@ class Sample(NamedTuple):
     memory_vms_mb: float | None
 
 
+NOTHING_SEEN: Final = Sample(None, None, None, None, None, None, 0, None, None, None)
+
+
 class Sampler:
     """Takes samples, one after the other; a figure that is of a time span is of that since its own last look.
 

@@ -385,6 +385,38 @@ assert asyncio.run(collector.get_metric_aggregations("made"))["count"] > 1
 # --- the framework's interface -------------------------------------------------------------------
 
 
+def test_it_is_one_of_the_framework_s() -> None:
+    assert isinstance(MetricsCollector(), IMetricsCollector)
+    assert IMetricsCollector not in MetricsCollector.__mro__
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", ["Sampler.take", "slots.Slots.add", "recorded.name", "recorded.Recorded.within"])
+async def test_a_fault_of_ours_reaches_nobody_and_is_counted(
+    observed: Observed, fault: str, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a fault of ours")
+
+    observed.instrument()
+    collector = MetricsCollector()
+    module = "metrics_collector." if fault.startswith("Sampler") else ""
+    monkeypatch.setattr(f"multiagents_otel.monitors.{module}{fault}", fails)
+    await collector.start()
+    await clock.forward(61)
+    await collector.record_metric("figure", 1)
+    await collector.record_system_metric("figure", 1)
+    await collector.record_event_metric("command", 1, True)
+    await collector.record_worker_metric("w", "m", 1)
+    assert (await collector.get_metric_aggregations("figure"))["count"] in (0, 1)
+    assert (await collector.collect_system_metrics())["cpu_usage_percent"] >= 0
+    assert (await collector.get_system_metrics())["avg_memory_usage"] >= 0
+    for told in (await collector.get_event_metrics("command"), await collector.get_worker_metrics("w")):
+        assert isinstance(told, dict)
+    await collector.stop()
+    assert sum(observed.sums("multiagents.otel.errors").values()) > 0
+
+
 def test_it_takes_all_that_the_framework_s_takes() -> None:
     assert list(inspect.signature(MetricsCollector).parameters)[:4] == list(
         inspect.signature(FrameworksCollector).parameters
