@@ -12,12 +12,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from multiagents_otel.cli import launch, show
+from multiagents_otel.cli import check_config, launch, show
 from multiagents_otel.cli.command import OK, USAGE, Command
 
 __all__ = ["main"]
 
-COMMANDS: tuple[Command, ...] = (launch, show)
+COMMANDS: tuple[Command, ...] = (launch, show, check_config)
 """The subcommands, in the order of the help text. A new one is a module that has the functions of ``Command``."""
 
 _INTERRUPTED = 130  # what a shell reports for SIGINT

@@ -36,9 +36,9 @@ MONITORING: Final[tuple[Option, ...]] = (
     Option(
         "default_logger",
         "composite",
-        values.one_of("file", "console", "composite"),
-        "'file', 'console' or 'composite'",
-        "Where the logger writes that `create_logger()` makes; composite: to both.",
+        values.one_of("file", "console", "composite", "otel"),
+        "'file', 'console', 'composite' or 'otel'",
+        "Where the logger writes that `create_logger()` makes; composite: file and console, otel: neither.",
         section=LOGGING,
     ),
     Option(

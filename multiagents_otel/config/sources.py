@@ -98,7 +98,7 @@ class Names:
 
     def __init__(self, arguments: Iterable[Option], sections: Iterable[Option] = ()) -> None:
         arguments = tuple(arguments)
-        self.options: Final = (*arguments, *sections)
+        self.options: Final = (*sections, *arguments)
         self.keys: Final[dict[tuple[str, str], tuple[Option, Alias]]] = {}
         self.variables: Final[dict[str, tuple[str, str]]] = {}
         """Section and key by what follows the prefix."""
@@ -159,11 +159,15 @@ def resolve(names: Names, layers: Iterable[Layer]) -> tuple[dict[str, Setting], 
     problems: list[Problem] = []
     for layer in layers:
         of_option: dict[str, list[Given]] = {}
+        unknown: set[str] = set()
         for given in layer.given:
-            if given.value is None and given.key:
+            if given.value is None and (given.key or given.section in names.sections):
                 continue
             if (named := names.keys.get((given.section, given.key))) is None:
-                problems.append(Problem(_unknown(names, given), layer.strict))
+                if given.section not in unknown:  # once, however much it holds
+                    problems.append(Problem(_unknown(names, given), layer.strict))
+                if given.section not in names.sections:
+                    unknown.add(given.section)
             else:
                 of_option.setdefault(named[0].path, []).append(given)
         for path, several in of_option.items():

@@ -109,7 +109,10 @@ def one_of(*words: str) -> Callable[[object], str]:
 
 def level(value: object) -> str:
     """The name of a log level, in any case; the framework's ``LogLevel`` too."""
-    name = str(value.value if isinstance(value, Enum) else value).strip().upper()
+    name = value.value if isinstance(value, Enum) else value
+    if not isinstance(name, str):
+        raise ValueError  # noqa: TRY004
+    name = name.strip().upper()
     name = _OTHER_LEVELS.get(name, name)
     if name not in LEVELS:
         raise ValueError
