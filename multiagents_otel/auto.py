@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NoReturn
 
 from multiagents_otel import pipeline, semconv
-from multiagents_otel.config import Configuration, MonitoringConfig, Options, file_of_environment, given, in_force
+from multiagents_otel.config import Configuration, MonitoringConfig, Options, effective, file_of_environment, given
 from multiagents_otel.instrumentation import MultiAgentsInstrumentor
 from multiagents_otel.lifecycle import Lifecycle, resource_of
 from multiagents_otel.monitoring import Monitoring
@@ -85,7 +85,7 @@ def auto_instrument(
     """
     arguments = {**given(locals(), "unknown", "config"), **unknown}
     providers = {signal: arguments.pop(name, None) for signal, name in _PROVIDERS.items()}
-    configuration = in_force(config)
+    configuration = effective(config)
     with _lock:
         return _activate(arguments, providers, configuration, config is not None)
 
@@ -115,7 +115,7 @@ def _activate(
 
 def _flush_timeout(chosen: Options | None = None) -> float:
     active = MultiAgentsInstrumentor._active
-    options = active.telemetry.options if active else chosen or Options(configured=in_force().settings())
+    options = active.telemetry.options if active else chosen or Options(configured=effective().settings())
     return options.flush_timeout
 
 

@@ -11,6 +11,7 @@ from multiagents_otel.cli.command import FAILED, OK
 from multiagents_otel.cli.terminal import safe
 from multiagents_otel.config import NAMES, OptionError, file_of_environment, files
 from multiagents_otel.config.sources import DEFAULT, Layer, Setting, misspelt, of_environment, resolve
+from multiagents_otel.config.values import plain
 
 if TYPE_CHECKING:
     from multiagents_otel.cli.command import Subparsers
@@ -63,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join(_table(settings, only_given=args.given)))
     if any(settings[path].source != DEFAULT for path in _COLLECTORS):
         print("\nexport_prometheus and export_port are for the Collector: the application itself opens no port.")
-    for error in wrong:
-        print(safe(error), file=sys.stderr)
+    for line in wrong:
+        print(safe(line), file=sys.stderr)
     return FAILED if wrong else OK
 
 
@@ -85,4 +86,5 @@ def _table(settings: dict[str, Setting], only_given: bool) -> list[str]:
 def _value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return safe(",".join(map(str, value))) or "-" if isinstance(value, tuple) else safe(str(value))
+    value = plain(value)
+    return safe(",".join(map(str, value)) if isinstance(value, list) else str(value)) or "-"

@@ -9,8 +9,8 @@ from multiagents_otel.config.monitoring import (
     NAMES,
     Configuration,
     MonitoringConfig,
+    effective,
     file_of_environment,
-    in_force,
 )
 from multiagents_otel.config.option import Option, OptionError
 from multiagents_otel.config.options import OPTIONS, Options, given, matches
@@ -31,6 +31,6 @@ __all__ = [
     "Options",
     "file_of_environment",
     "given",
-    "in_force",
+    "effective",
     "matches",
 ]

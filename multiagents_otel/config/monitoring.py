@@ -28,6 +28,7 @@ from multiagents_otel.config.sources import (
     settle,
     tell,
 )
+from multiagents_otel.config.values import plain
 
 NAMES: Final = Names(OPTIONS, MONITORING)
 
@@ -163,8 +164,7 @@ class MonitoringConfig:
         found: dict[str, dict[str, Any]] = {}
         for option in NAMES.options:
             if option.env:
-                value = self._settings[option.path].value
-                found.setdefault(option.section, {})[option.name] = list(value) if isinstance(value, tuple) else value
+                found.setdefault(option.section, {})[option.name] = plain(self._settings[option.path].value)
         return found
 
     def save_to_file(self, config_path: str | os.PathLike[str]) -> None:
@@ -209,7 +209,7 @@ Configuration: TypeAlias = MonitoringConfig | Mapping[str, Any] | str | os.PathL
 """What can be given for a configuration: itself, a dict of sections, or a file."""
 
 
-def in_force(config: Configuration | None = None, declared: Mapping[str, Any] | None = None) -> MonitoringConfig:
+def effective(config: Configuration | None = None, declared: Mapping[str, Any] | None = None) -> MonitoringConfig:
     """The configuration of this process.
 
     Args:

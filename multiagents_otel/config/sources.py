@@ -204,15 +204,16 @@ def parsed(option: Option, alias: Alias, given: Given) -> Any:
         TypeError: it is no function and must be.
     """
     kind: type[OptionError | TypeError] = OptionError
+    why = ""
     try:
         return option.parse(alias.read(given.value))
-    except TypeError:
+    except TypeError as exception:
         if given.source == ARGUMENT:
-            kind = TypeError
+            kind, why = TypeError, str(exception)
     except Exception as exception:
         _logger.debug("%s was refused", given.title, exc_info=exception)
     expected = alias.expected or option.expected
-    raise kind(f"{given.title} must be {expected}, not {short(given.value)}")
+    raise kind(f"{given.title} must be {expected}, not {short(given.value)}{why}")
 
 
 def settle(names: Names, layers: Iterable[Layer]) -> dict[str, Setting]:

@@ -6,6 +6,7 @@ Each function returns the value, or raises ValueError (hooks: TypeError) for one
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from enum import Enum
 from inspect import iscoroutinefunction
@@ -129,11 +130,20 @@ def path(value: object) -> str:
     return text
 
 
+_ASYNC: Final = ": it is async, and nobody would await it: its span ends before it could run"
+
+
 def hook(value: object) -> Callable[..., Any] | None:
     """A plain function."""
     if value is None:
         return None
-    # An async hook would run after the span has ended, or never: refused here rather than dropped there.
     if not callable(value) or iscoroutinefunction(value) or iscoroutinefunction(type(value).__call__):
-        raise TypeError
+        raise TypeError(_ASYNC if callable(value) else "")
     return value
+
+
+def plain(value: object) -> object:
+    """A value as YAML and JSON have it."""
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    return value.pattern if isinstance(value, re.Pattern) else value

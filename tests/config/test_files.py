@@ -120,7 +120,7 @@ def test_a_file_that_is_no_text_or_too_long_is_one_error(write: Write, content: 
 
 
 def test_a_file_that_is_not_there_is_the_systems_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="none.yaml"):
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
         MonitoringConfig.from_file(tmp_path / "none.yaml")
 
 

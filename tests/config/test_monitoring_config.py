@@ -17,7 +17,7 @@ from multiagents.monitoring.interfaces import LogLevel
 from multiagents_otel import MonitoringConfig, OptionError
 from tests.config.conftest import Told
 
-GUIDE = {
+GUIDE: dict[str, dict[str, Any]] = {
     "logging": {
         "default_logger": "composite",
         "level": "INFO",
@@ -142,10 +142,12 @@ def test_both_names_with_one_value_are_right_and_with_two_an_error_that_has_both
         {"event_monitoring": {"detailed_timing": False}, "instrumentation": {"detailed_timing": True}},
     ]
     assert [refusal(lambda given=given: MonitoringConfig(given)) for given in conflicts] == [  # type: ignore[misc]
-        "option 'logging.max_size_mb' and option 'logging.max_file_size_mb' are one option and have two values, 50 and 100",
-        "option 'metrics.enabled' and option 'metrics_collection.enabled' are one option and have two values, True and False",
-        "option 'event_monitoring.detailed_timing' and option 'instrumentation.detailed_timing' are one option and have "
-        "two values, False and True",
+        "option 'logging.max_size_mb' and option 'logging.max_file_size_mb' are one option and "
+        "have two values, 50 and 100",
+        "option 'metrics.enabled' and option 'metrics_collection.enabled' are one option and "
+        "have two values, True and False",
+        "option 'event_monitoring.detailed_timing' and option 'instrumentation.detailed_timing' are one option and "
+        "have two values, False and True",
     ]
 
 
@@ -225,7 +227,7 @@ def test_an_attribute_can_be_set_and_is_checked() -> None:
     assert (config.metrics_collection.retention_hours, config.to_dict()["logging"]["level"]) == (48, "DEBUG")
     assert "must be a port" in refusal(lambda: setattr(config.metrics, "export_port", "none"))
     for get in (lambda: config.logging.levle, lambda: setattr(config.logging, "levle", 1)):
-        with pytest.raises(AttributeError, match="no option 'levle': did you mean 'level'?"):
+        with pytest.raises(AttributeError, match=r"no option 'levle': did you mean 'level'\?"):
             get()
 
 

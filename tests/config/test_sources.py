@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from multiagents_otel import MonitoringConfig, MultiAgentsInstrumentor, OptionError, auto_instrument
-from multiagents_otel.config import ENV_PREFIXES, MONITORING, NAMES, OPTIONS, Options, in_force
+from multiagents_otel.config import ENV_PREFIXES, MONITORING, NAMES, OPTIONS, Options, effective
 from multiagents_otel.instrumentation.instrumentor import DeclaredOptions
 from tests.config.conftest import Told, Write
 
@@ -67,8 +67,8 @@ def test_two_variables_of_one_option_that_differ_are_one_error(monkeypatch: pyte
     monkeypatch.setenv("MULTIAGENTS_OTEL_LOGGING_MAX_FILE_SIZE_MB", "2")
     assert MonitoringConfig().logging.max_size_mb == 100
     assert told() == [
-        "MULTIAGENTS_OTEL_LOGGING_MAX_FILE_SIZE_MB and MULTIAGENTS_OTEL_LOGGING_MAX_SIZE_MB are one option and have two "
-        "values, '2' and '1': its default 100 holds"
+        "MULTIAGENTS_OTEL_LOGGING_MAX_FILE_SIZE_MB and MULTIAGENTS_OTEL_LOGGING_MAX_SIZE_MB are one option and have "
+        "two values, '2' and '1': its default 100 holds"
     ]
     monkeypatch.setenv("MULTIAGENTS_OTEL_LOGGING_MAX_SIZE_MB", "2.0")
     assert MonitoringConfig().logging.max_size_mb == 2
@@ -85,11 +85,12 @@ def test_a_misspelt_variable_is_told_once_with_the_nearest(monkeypatch: pytest.M
         "MULTIAGENT_LOG_LEVL",
     ):
         monkeypatch.setenv(variable, "1")
-    in_force()
-    in_force()
+    effective()
+    effective()
     assert told() == [
         "multiagents_otel has no variable MULTIAGENTS_OTEL_CONFG: did you mean MULTIAGENTS_OTEL_CONFIG?",
-        "multiagents_otel has no variable MULTIAGENTS_OTEL_DETAILD_TIMING: did you mean MULTIAGENTS_OTEL_DETAILED_TIMING?",
+        "multiagents_otel has no variable MULTIAGENTS_OTEL_DETAILD_TIMING: "
+        "did you mean MULTIAGENTS_OTEL_DETAILED_TIMING?",
         "multiagents_otel has no variable MULTIAGENTS_OTEL_EVENT_MONITORING_ENABLE: "
         "did you mean MULTIAGENTS_OTEL_EVENT_MONITORING_ENABLED?",
     ]
@@ -101,16 +102,17 @@ def test_the_variable_names_a_file_and_what_is_wrong_in_it_stops_nothing(
 ) -> None:
     path = write("event_monitoring:\n  trace_retention_hours: 5\n  enabled: perhaps\n  enabeld: true\n")
     monkeypatch.setenv(variable, str(path))
-    config = in_force()
+    config = effective()
     assert (config.event_monitoring.trace_retention_hours, config.event_monitoring.enabled) == (5, True)
     assert sorted(told()) == [
-        f"{path}, line 3: option 'event_monitoring.enabled' must be true or false, not 'perhaps': its default True holds",
+        f"{path}, line 3: option 'event_monitoring.enabled' must be true or false, not 'perhaps': "
+        "its default True holds",
         f"{path}, line 4: multiagents_otel has no option 'event_monitoring.enabeld': "
         "did you mean 'event_monitoring.enabled'?: it is ignored",
     ]
-    assert in_force({}).event_monitoring.trace_retention_hours == 24  # what is given replaces it
+    assert effective({}).event_monitoring.trace_retention_hours == 24  # what is given replaces it
     with pytest.raises(OptionError, match="enabeld"):
-        in_force(path)
+        effective(path)
 
 
 @pytest.mark.parametrize("name", ["none.yaml", "monitoring.toml", "folder.yaml"])
@@ -121,12 +123,12 @@ def test_a_file_that_cannot_be_read_stops_nothing(
     if name.startswith("folder"):
         path.mkdir()
     monkeypatch.setenv("MULTIAGENTS_OTEL_CONFIG", str(path))
-    assert in_force() == MonitoringConfig()
+    assert effective() == MonitoringConfig()
     [error] = told()
     assert error.startswith("MULTIAGENTS_OTEL_CONFIG can't be used, the defaults hold: ")
     assert name in error
     with pytest.raises((OptionError, OSError), match=name):
-        in_force(path)
+        effective(path)
 
 
 def test_the_options_of_otel_config_file_come_below_all_others(
@@ -142,7 +144,7 @@ def test_the_options_of_otel_config_file_come_below_all_others(
     }
     monkeypatch.setenv("MULTIAGENTS_OTEL_STALL_GRACE", "4")
     monkeypatch.setenv("MULTIAGENTS_OTEL_CONFIG", str(write(FILE)))
-    config = in_force(declared=declared)
+    config = effective(declared=declared)
     assert {path: tuple(setting) for path, setting in config.settings().items() if setting.source != "default"} == {
         "event_monitoring.detailed_timing": (False, "OTEL_CONFIG_FILE"),
         "instrumentation.stall_grace": (4.0, "MULTIAGENTS_OTEL_STALL_GRACE"),
@@ -150,7 +152,8 @@ def test_the_options_of_otel_config_file_come_below_all_others(
         "event_monitoring.max_trace_history": (8, "OTEL_CONFIG_FILE"),
     }
     assert sorted(told()) == [
-        "OTEL_CONFIG_FILE: multiagents_otel has no option 'wrokflow_parent': did you mean 'workflow_parent'?: it is ignored",
+        "OTEL_CONFIG_FILE: multiagents_otel has no option 'wrokflow_parent': "
+        "did you mean 'workflow_parent'?: it is ignored",
         "OTEL_CONFIG_FILE: option 'flush_timeout' must be seconds, 0 or more, not 'soon': its default 2.0 holds",
         "OTEL_CONFIG_FILE: section 'logging' must be a mapping of options, not 5: it is ignored",
     ]
@@ -163,8 +166,8 @@ def test_opentelemetry_configuration_hands_our_part_over_whole() -> None:
 
 def test_the_callers_configuration_is_not_changed_by_others() -> None:
     config = MonitoringConfig()
-    assert in_force(config) is config
-    assert in_force(config, {"stall_grace": 3}) != config
+    assert effective(config) is config
+    assert effective(config, {"stall_grace": 3}) != config
     assert config == MonitoringConfig()
 
 
@@ -181,9 +184,9 @@ def hook(*_arguments: object) -> None:
 def test_hooks_are_arguments_or_in_a_configuration_and_never_text(write: Write) -> None:
     config = MonitoringConfig(instrumentation={"step_hook": hook})
     assert Options(configured=config.settings()).step_hook is hook
-    with pytest.raises(TypeError, match="option 'instrumentation.step_hook' must be a function"):
+    with pytest.raises(TypeError, match=r"option 'instrumentation.step_hook' must be a function"):
         MonitoringConfig(instrumentation={"step_hook": "print"})
-    with pytest.raises(OptionError, match="line 1: option 'instrumentation.step_hook' must be a function"):
+    with pytest.raises(OptionError, match=r"line 1: option 'instrumentation.step_hook' must be a function"):
         MonitoringConfig.from_file(write("instrumentation: {step_hook: print}"))
 
 
@@ -197,8 +200,8 @@ def test_every_option_is_a_typed_argument_that_is_not_given_by_default(function:
     providers = ["tracer_provider", "meter_provider", "logger_provider"]
     assert [parameter.name for parameter in parameters] == [*providers, *(option.name for option in OPTIONS)]
     assert {parameter.default for parameter in parameters} == {None}
-    in_force_types = typing.get_type_hints(Options)
-    assert list(in_force_types) == [option.name for option in OPTIONS]
+    annotated = typing.get_type_hints(Options)
+    assert list(annotated) == [option.name for option in OPTIONS]
     for option in OPTIONS:
         kind = typing.get_type_hints(function)[option.name]
         origins = {typing.get_origin(part) or part for part in typing.get_args(kind)}
@@ -213,7 +216,7 @@ def test_threads_read_while_the_environment_changes(monkeypatch: pytest.MonkeyPa
 
     def read(number: int) -> tuple[float, int]:
         os.environ[f"X_{number}"] = "1"
-        config = in_force()
+        config = effective()
         del os.environ[f"X_{number}"]
         one = MonitoringConfig(event_monitoring={"max_trace_history": number})
         return config.event_monitoring.trace_retention_hours, one.event_monitoring.max_trace_history
