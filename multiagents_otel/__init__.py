@@ -10,9 +10,13 @@ if TYPE_CHECKING:
     from multiagents_otel.auto import auto_instrument, instrument_event_bus
     from multiagents_otel.config import MonitoringConfig, OptionError
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
+    from multiagents_otel.monitors.business import BusinessMetricsMonitor
+    from multiagents_otel.monitors.metrics_collector import MetricsCollector
     from multiagents_otel.telemetry.instruments import views
 
 __all__ = [
+    "BusinessMetricsMonitor",
+    "MetricsCollector",
     "MonitoringConfig",
     "MultiAgentsInstrumentor",
     "OptionError",
@@ -23,6 +27,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BusinessMetricsMonitor": "multiagents_otel.monitors.business",
+    "MetricsCollector": "multiagents_otel.monitors.metrics_collector",
     "MonitoringConfig": "multiagents_otel.config",
     "MultiAgentsInstrumentor": "multiagents_otel.instrumentation",
     "OptionError": "multiagents_otel.config",

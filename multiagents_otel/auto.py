@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 from multiagents_otel import pipeline, semconv
 from multiagents_otel.config import Configuration, MonitoringConfig, Options, effective, file_of_environment, given
 from multiagents_otel.instrumentation import MultiAgentsInstrumentor
+from multiagents_otel.instrumentation.process_metrics import record_process_metrics
 from multiagents_otel.lifecycle import Lifecycle, resource_of
 from multiagents_otel.monitoring import Monitoring
 
@@ -104,12 +105,13 @@ def _activate(
         if _lifecycle is None:
             there = {signal: provider for signal, provider in providers.items() if provider is not None}
             _watch(pipeline.ensure(there), _flush_timeout(chosen))
+            record_process_metrics(providers["metrics"])
         if not instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.instrument(**{name: providers[signal] for signal, name in _PROVIDERS.items()})
     if _monitoring is None or not was_active or (config_given and not _monitoring.asked):
         active = MultiAgentsInstrumentor._active
         asked = config_given or file_of_environment() is not None
-        _monitoring = Monitoring(active.config if active and not config_given else config, asked)
+        _monitoring = Monitoring(config if not active or (was_active and config_given) else active.config, asked)
     return _monitoring
 
 

@@ -23,8 +23,10 @@ from multiagents_otel.instrumentation.patching import Patch, PatchSet, Switch
 from multiagents_otel.instrumentation.step import ORCHESTRATOR_MODULE, StepInstrumentation
 from multiagents_otel.instrumentation.worker import WorkerInstrumentation
 from multiagents_otel.instrumentation.workflow import WorkflowInstrumentation
+from multiagents_otel.telemetry import in_force
 from multiagents_otel.telemetry.bus import Buses
 from multiagents_otel.telemetry.core import Telemetry
+from multiagents_otel.telemetry.system import SYSTEM
 from multiagents_otel.telemetry.workflows import Workflows
 
 _logger = logging.getLogger("multiagents_otel")
@@ -46,6 +48,8 @@ class _Instrumentation:
         steps = StepInstrumentation(self.telemetry, self.workflows, self.patches)
         parts = (self.buses, self.workers, self.orchestrators, steps)
         self.table: list[Patch] = [patch for part in parts for patch in part.table()]
+        SYSTEM.install(self.telemetry.instruments)
+        in_force.enter(self.telemetry, self.workflows.in_flight, self.buses.buses)
 
     def apply(self, module: str | None = None) -> bool:
         """Apply the rows of one module, or of every module that is imported; False if nothing stays in place."""
@@ -78,6 +82,7 @@ class _Instrumentation:
 
     def remove(self) -> list[Handler]:
         """Take everything out; returns the handlers that could not be reached and now only pass through."""
+        in_force.leave()
         handlers, replacements = self.buses.handlers.alive, self.patches.replacements()
         self.patches.undo()
         self.buses.release(replacements)

@@ -1,0 +1,1 @@
+"""Monitors: what the guide's figures are asked of."""
