@@ -11,15 +11,19 @@ if TYPE_CHECKING:
     from multiagents_otel.config import MonitoringConfig, OptionError
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
     from multiagents_otel.monitors.business import BusinessMetricsMonitor
+    from multiagents_otel.monitors.event_monitor import EventMonitor
     from multiagents_otel.monitors.metrics_collector import MetricsCollector
+    from multiagents_otel.monitors.worker_monitor import WorkerMonitor
     from multiagents_otel.telemetry.instruments import views
 
 __all__ = [
     "BusinessMetricsMonitor",
+    "EventMonitor",
     "MetricsCollector",
     "MonitoringConfig",
     "MultiAgentsInstrumentor",
     "OptionError",
+    "WorkerMonitor",
     "__version__",
     "auto_instrument",
     "instrument_event_bus",
@@ -28,10 +32,12 @@ __all__ = [
 
 _HOMES = {
     "BusinessMetricsMonitor": "multiagents_otel.monitors.business",
+    "EventMonitor": "multiagents_otel.monitors.event_monitor",
     "MetricsCollector": "multiagents_otel.monitors.metrics_collector",
     "MonitoringConfig": "multiagents_otel.config",
     "MultiAgentsInstrumentor": "multiagents_otel.instrumentation",
     "OptionError": "multiagents_otel.config",
+    "WorkerMonitor": "multiagents_otel.monitors.worker_monitor",
     "auto_instrument": "multiagents_otel.auto",
     "instrument_event_bus": "multiagents_otel.auto",
     "views": "multiagents_otel.telemetry.instruments",

@@ -288,6 +288,13 @@ WORKER_ACTIVE = Instrument(
     "Executions of a worker under way.",
     (WORKER_NAME,),
 )
+WORKER_HEALTH = Instrument(
+    "multiagents.worker.health",
+    GAUGE,
+    "",
+    "Health of a worker as a WorkerMonitor of this process sees it: 0 healthy, 1 degraded, 2 failed.",
+    (WORKER_NAME,),
+)
 WORKFLOWS_STARTED = Instrument(
     "multiagents.workflows.started",
     COUNTER,
@@ -400,6 +407,7 @@ INSTRUMENTS: Final[tuple[Instrument, ...]] = (
     WORKER_ERRORS,
     WORKER_DURATION,
     WORKER_ACTIVE,
+    WORKER_HEALTH,
     WORKFLOWS_STARTED,
     WORKFLOWS,
     WORKFLOW_DURATION,

@@ -20,6 +20,7 @@ from multiagents_otel.instrumentation.patching import PatchSet
 from multiagents_otel.telemetry.bus import Buses
 from multiagents_otel.telemetry.core import Telemetry, suppressed
 from multiagents_otel.telemetry.delivery import Delivery, Messages
+from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.workflows import Workflows
 
 WORKER_MANAGER_MODULE: Final = "multiagents.worker_sdk.worker_manager"
@@ -248,7 +249,11 @@ class Handlers:
         message = self._messages.take(self._telemetry, bus, event_type, data, handlers)
         if message.kind == semconv.RESULT_EVENT and type(command_id := data.get("command_id")) is str:
             self._workflows.in_flight.remove(command_id)
-        return Delivery(self._telemetry, self._buses[bus], message, data, deferred)
+        delivery = Delivery(self._telemetry, self._buses[bus], message, data, deferred)
+        if OBSERVERS and not message.told and not message.excluded:
+            message.told = True
+            self._telemetry.tell("received", delivery)
+        return delivery
 
     async def handle(self, delivery: Delivery, awaitable: Any) -> Any:
         """Await a handler inside its delivery."""

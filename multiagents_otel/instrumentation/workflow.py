@@ -19,6 +19,7 @@ from multiagents_otel.telemetry.delivery import DELIVERY
 from multiagents_otel.telemetry.event import text
 from multiagents_otel.telemetry.failure import Failure, failure_of
 from multiagents_otel.telemetry.inside import inside
+from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.propagation import told_name
 from multiagents_otel.telemetry.workflows import ENDED_STATES, Workflows
 
@@ -266,6 +267,8 @@ class WorkflowInstrumentation:
     def _count_stale(self, worker: str) -> None:
         label = self._telemetry.ledger.worker(worker)
         self._telemetry.ledger.add(semconv.EVENTS_STALE, (label,))
+        if OBSERVERS and (delivery := DELIVERY.get()) is not None and not delivery.message.excluded:
+            self._telemetry.tell("stale", delivery.message)
         self._telemetry.warn_once(
             f"stale {label}",
             "a result of worker %r is not the one that its workflow waits for: it is late, or a replica of the worker "

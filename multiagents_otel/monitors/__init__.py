@@ -1,1 +1,1 @@
-"""Monitors: what the guide's figures are asked of."""
+"""Monitors: what happened in this process, counted from the core's operations, asked for by the application."""

@@ -19,6 +19,7 @@ from multiagents_otel.config import Options
 from multiagents_otel.processing.guard import Guard
 from multiagents_otel.telemetry.instruments import instruments_of
 from multiagents_otel.telemetry.ledger import Key
+from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.propagation import Delays, Propagation
 from multiagents_otel.version import __version__
 
@@ -73,6 +74,8 @@ class Telemetry:
         )
         self.executing: set[Execution] = set()
         self.instruments.gauges[semconv.WORKER_ACTIVE.name] = self._executing
+        self.instruments.gauges[semconv.WORKER_HEALTH.name] = OBSERVERS.worker_health
+        OBSERVERS.guard = self.guard
         self._warned: set[str] = set()
         self._span_names: dict[str, dict[str, str]] = {semconv.SEND: {}, semconv.PROCESS: {}}
         self.settle()
@@ -88,7 +91,7 @@ class Telemetry:
         """Whether nothing can be recorded now; looks for providers that somebody may have set since."""
         if not self.settled:
             self.settle()
-        return self.passive
+        return self.passive and not OBSERVERS
 
     def settle(self) -> None:
         """Find the tracer and see what can be recorded; for good once a provider is there."""
@@ -97,6 +100,7 @@ class Telemetry:
         if there:
             self.tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
             self.tracing = not isinstance(self.tracer, NoOpTracer)
+            OBSERVERS.told_by(self.tracer)
         self.settled = self.instruments.settle() and there
         self.passive = not self.tracing and not self.instruments.enabled
 
@@ -122,6 +126,10 @@ class Telemetry:
                 raise TypeError("a hook must be a plain function")
         except (Exception, asyncio.CancelledError):
             self.guard.caught("hook")
+
+    def tell(self, what: str, *args: Any) -> None:
+        """Tell every observer; call it only ``if OBSERVERS``."""
+        OBSERVERS.tell(self.guard, what, *args)
 
     def warn_once(self, topic: str, message: str, *args: object) -> None:
         """Tell the user of a fault of their set-up, once for each topic."""

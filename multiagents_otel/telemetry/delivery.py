@@ -18,6 +18,7 @@ from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.event import Event, text
 from multiagents_otel.telemetry.failure import Failure, failure_of
+from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import Operation
 from multiagents_otel.telemetry.propagation import told_name, told_time
 from multiagents_otel.telemetry.sending import EXECUTION, STAGE, body_size
@@ -39,6 +40,7 @@ class Message(Event):
         workflow_id: the workflow's definition id, where the publisher told.
         outcome: ``success`` or ``error``; None where there is none, as for a command that was cancelled.
         waiting: handlers that are not done yet; the event is counted when none is left.
+        told: the observers have been told that it came in.
     """
 
     __slots__ = (
@@ -50,6 +52,7 @@ class Message(Event):
         "outcome",
         "published_ns",
         "size",
+        "told",
         "waiting",
         "workflow_id",
     )
@@ -70,7 +73,7 @@ class Message(Event):
         raw = INCOMING.get()
         self.size = body_size(raw.get("data")) if raw is not None and options.track_payload_size else None
         self.waiting = handlers
-        self.counted = False
+        self.counted = self.told = False
 
     def handled(self, context: Context) -> None:
         """One handler is done; after the last one the event is counted and measured."""
@@ -86,9 +89,16 @@ class Message(Event):
         telemetry, kind = self._telemetry, self.kind
         if self.outcome is not None:
             telemetry.ledger.add(semconv.EVENTS, (kind, self.outcome))
-        if self.published_ns is not None and telemetry.instruments.enabled:
-            delay = telemetry.delays.since(self.published_ns)
+        delay = self.delay
+        if delay is not None:
             telemetry.instruments.record(semconv.EVENT_DURATION, delay, (kind,), context)
+        if OBSERVERS:
+            telemetry.tell("handled", self, delay)
+
+    @property
+    def delay(self) -> float | None:
+        """Seconds since its publication; None if its publisher did not tell."""
+        return self._telemetry.delays.since(self.published_ns) if self.published_ns is not None else None
 
 
 class Messages:

@@ -17,6 +17,7 @@ from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import Delivery
 from multiagents_otel.telemetry.event import seconds
 from multiagents_otel.telemetry.failure import Failure, failure_of
+from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import Operation
 from multiagents_otel.telemetry.sending import EXECUTION
 
@@ -55,6 +56,21 @@ class Execution(Operation):
         delivery.attach()
         self._execution_token: Token[Execution | None] | None = EXECUTION.set(self)
 
+    @property
+    def worker(self) -> str:
+        """The worker's name."""
+        return self._worker
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds after which the framework cancels the worker; None if it says nothing that could be that."""
+        return self._timeout
+
+    @property
+    def excluded(self) -> bool:
+        """Whether ``excluded_workers`` leaves it out of spans and worker metrics."""
+        return self._excluded
+
     # --- the worker ----------------------------------------------------------------------------
 
     def start_worker(self) -> None:
@@ -82,6 +98,8 @@ class Execution(Operation):
         self.attach()
         if not self._excluded:
             self._telemetry.executing.add(self)
+        if OBSERVERS:
+            self._telemetry.tell("execution_started", self)
 
     def worker_ended(self, exception: BaseException | None) -> None:
         """``worker.process`` returned or raised."""
@@ -113,6 +131,8 @@ class Execution(Operation):
             if failure is not None:
                 ledger.add(semconv.WORKER_ERRORS, (label, ledger.error(failure.error_type)))
             telemetry.instruments.record(semconv.WORKER_DURATION, self._elapsed, (label,), self.context)
+        if OBSERVERS:
+            telemetry.tell("execution_ended", self, outcome, failure, self._elapsed)
 
     # --- the result ----------------------------------------------------------------------------
 

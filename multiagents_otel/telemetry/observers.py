@@ -8,23 +8,30 @@ keeps hears no more.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from multiagents_otel.processing.guard import Guard
 
 if TYPE_CHECKING:
     from multiagents_otel.semconv import Outcome, WorkflowStatus
     from multiagents_otel.telemetry.delivery import Delivery, Message
     from multiagents_otel.telemetry.execution import Execution
     from multiagents_otel.telemetry.failure import Failure
+    from multiagents_otel.telemetry.ledger import Key
     from multiagents_otel.telemetry.sending import Sending
     from multiagents_otel.telemetry.workflow import Step, Workflow
+
+_SCOPES: Final = 16
 
 
 class Observer:
     """Hears of every operation and does nothing with it; monitors override what they need.
 
     The methods are called in the middle of the application's own work: they are quick, keep nothing of what
-    they are given but plain values, and are called inside a guard.
+    they are given but plain values, and are called inside a guard. Of what ``excluded_events`` leaves out they
+    hear nothing.
     """
 
     def sent(self, sending: Sending, failure: Failure | None) -> None:
@@ -43,7 +50,13 @@ class Observer:
         """A worker is about to be called."""
 
     def execution_ended(self, execution: Execution, outcome: Outcome, failure: Failure | None, seconds: float) -> None:
-        """A worker's execution ended after ``seconds``."""
+        """A worker's execution ended after ``seconds``; one that was cancelled at once has not been started."""
+
+    def command_started(self, worker: str, command_id: str) -> None:
+        """The framework told a monitor that a worker takes up a command; no operation is there to tell it."""
+
+    def command_ended(self, worker: str, command_id: str, outcome: Outcome, error: str | None) -> None:
+        """The framework told a monitor how a command ended; no operation is there to tell it."""
 
     def workflow_started(self, workflow: Workflow) -> None:
         """A workflow started here."""
@@ -54,28 +67,79 @@ class Observer:
     def workflow_ended(
         self, workflow: Workflow, status: WorkflowStatus, failure: Failure | None, seconds: float
     ) -> None:
-        """A workflow ended, or was found to be stalled."""
+        """A workflow ended, or was found to be stalled; one that was stalled may end once more after all."""
+
+    def worker_health(self) -> Mapping[Key, int]:
+        """By worker: 0 healthy, 1 degraded, 2 failed (``multiagents.worker.health``)."""
+        return {}
 
 
 class Observers:
-    """The observers of this process."""
+    """The observers of this process.
+
+    Attributes:
+        guard: counts and logs what goes wrong inside an observer; the instrumentation's, once there is one.
+    """
 
     def __init__(self) -> None:
+        self.guard = Guard(lambda _component: None)
         self._refs: tuple[weakref.ref[Observer], ...] = ()
+        self._hearing: dict[str, tuple[weakref.ref[Observer], ...]] = {}
+        self._scopes: deque[object] = deque(maxlen=_SCOPES)
 
     def add(self, observer: Observer) -> None:
         """From now on tell it too."""
-        self._refs = (*(ref for ref in self._refs if ref() is not None), weakref.ref(observer))
+        self._set((*self._refs, weakref.ref(observer, self._forget)))
 
     def remove(self, observer: Observer) -> None:
         """Tell it no more; one that is not told is no error."""
-        self._refs = tuple(ref for ref in self._refs if ref() not in (None, observer))
+        self._set(tuple(ref for ref in self._refs if ref() not in (None, observer)))
+
+    def _forget(self, gone: weakref.ref[Observer]) -> None:
+        self._set(tuple(ref for ref in self._refs if ref is not gone))
+
+    def _set(self, refs: tuple[weakref.ref[Observer], ...]) -> None:
+        # What an observer does not override costs no call.
+        self._hearing = {
+            what: tuple(ref for ref in refs if getattr(type(ref()), what, nothing) is not nothing)
+            for what, nothing in vars(Observer).items()
+            if not what.startswith("_")
+        }
+        self._refs = refs
 
     def __bool__(self) -> bool:
         return bool(self._refs)
 
-    def __iter__(self) -> Iterator[Observer]:
-        return iter([observer for ref in self._refs if (observer := ref()) is not None])
+    def tell(self, guard: Guard, what: str, *args: Any) -> None:
+        """Call a method of every observer; one that raises costs the others nothing."""
+        for ref in self._hearing.get(what, ()):
+            observer = ref()
+            if observer is not None:
+                try:
+                    getattr(observer, what)(*args)
+                except Exception:
+                    guard.caught("monitor")
+
+    def told_by(self, tracer: object) -> None:
+        """The operations whose spans this tracer makes tell of themselves."""
+        scope = getattr(tracer, "_instrumentation_scope", None)
+        if scope is not None and not self.has_told(scope):
+            self._scopes.append(scope)
+
+    def has_told(self, scope: object) -> bool:
+        """Whether a span of this very scope object is an operation's that has told of itself."""
+        # By identity: another tracer's scope may equal it.
+        return any(known is scope for known in self._scopes)
+
+    def worker_health(self) -> dict[Key, int]:
+        """The worst that any observer says of each worker."""
+        worst: dict[Key, int] = {}
+        for ref in self._hearing.get("worker_health", ()):
+            if (observer := ref()) is None:
+                continue
+            for key, value in observer.worker_health().items():
+                worst[key] = max(value, worst.get(key, 0))
+        return worst
 
 
 OBSERVERS: Final = Observers()

@@ -17,6 +17,7 @@ from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.core import Telemetry, suppressed
 from multiagents_otel.telemetry.event import Event, seconds
 from multiagents_otel.telemetry.failure import Failure, failure_of, type_name
+from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import Operation
 
 if TYPE_CHECKING:
@@ -141,6 +142,11 @@ class Sending(Operation):
             self.data = _with_carrier(data, carrier)
         self._sending_token: Token[Sending | None] | None = None
         self.attach()
+
+    @property
+    def event(self) -> Event:
+        """What the event says of itself."""
+        return self._event
 
     def attach(self) -> None:
         """Make this the publication that is under way."""
@@ -281,6 +287,8 @@ class Sending(Operation):
                     late.pop(semconv.MESSAGING_BODY_SIZE, None)
                 self._compensate.close(failure, late)
         if not self._excluded:
+            if OBSERVERS:
+                telemetry.tell("sent", self, failure)
             if self.size is not None:
                 telemetry.instruments.record(semconv.EVENT_SIZE, self.size, (event.kind,), self.context)
             if telemetry.options.messaging_metrics:

@@ -23,6 +23,7 @@ from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
 from multiagents_otel.telemetry.failure import Failure, cause_of
 from multiagents_otel.telemetry.identity import Identity, can_pin, decide, start_pinned
 from multiagents_otel.telemetry.in_flight import Flight, InFlight
+from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import finish
 from multiagents_otel.telemetry.workflow import Step, Workflow, from_metadata, to_metadata
 
@@ -82,6 +83,8 @@ class Workflows:
         if isinstance(saga.metadata, dict) and workflow.span is None:
             saga.metadata[semconv.CARRIER_KEY] = to_metadata(workflow)
         self._ledger.add(semconv.WORKFLOWS_STARTED, (self._ledger.workflow(workflow_id),))
+        if OBSERVERS:
+            telemetry.tell("workflow_started", workflow)
         try:
             telemetry.log(
                 semconv.LOG_WORKFLOW_STARTED,
@@ -219,6 +222,8 @@ class Workflows:
                 telemetry.guard.caught("span")
         key = (self._ledger.workflow(workflow.workflow_id), self._ledger.step(step.name))
         telemetry.instruments.record(semconv.STEP_DURATION, elapsed, key, context)
+        if OBSERVERS:
+            telemetry.tell("step_ended", workflow, step, failure, elapsed)
 
     def _emit_step(self, workflow: Workflow, step: Step, failure: Failure | None, end_ns: int) -> Context:
         attributes: dict[str, Any] = {**self._ids(workflow), semconv.STEP_NAME: step.name, **step.attributes}
@@ -270,6 +275,8 @@ class Workflows:
                 self._telemetry.guard.caught("span")
         self._ledger.add(semconv.WORKFLOWS, (label, status.value))
         self._telemetry.instruments.record(semconv.WORKFLOW_DURATION, elapsed, (label, status.value), context)
+        if OBSERVERS:
+            self._telemetry.tell("workflow_ended", workflow, status, failure, elapsed)
         if status is WorkflowStatus.STALLED:
             self._stall(workflow, failure)
         else:
@@ -348,6 +355,9 @@ class Workflows:
             return
         self._remember(workflow.transaction_id)
         self._ledger.add(semconv.WORKFLOWS, (self._ledger.workflow(workflow.workflow_id), status.value))
+        if OBSERVERS:
+            elapsed, _end_ns = _elapsed(workflow.start_ns, workflow.start)
+            self._telemetry.tell("workflow_ended", workflow, status, workflow.failure, elapsed)
         body = f"workflow {workflow.workflow_id}, reported as stalled, ended after all: {status.value}"
         attributes = {**self._ids(workflow), semconv.WORKFLOW_STATUS: status.value}
         try:

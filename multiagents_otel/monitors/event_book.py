@@ -1,0 +1,234 @@
+"""The book of events: what happens to each of them becomes counts, latencies and traces."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from enum import Enum
+from time import perf_counter_ns
+from typing import Any, Final
+
+from opentelemetry.trace import SpanContext
+
+from multiagents_otel import semconv
+from multiagents_otel.monitors.traces import Traces
+from multiagents_otel.monitors.tracked import UNKNOWN, Events, Key, Tracked
+from multiagents_otel.monitors.windows import Windows
+from multiagents_otel.processing.redaction import scrub
+from multiagents_otel.telemetry.event import Event, text
+
+PUBLISHED: Final = "published"
+RECEIVED: Final = "received"
+COMPLETED: Final = "completed"
+STALE: Final = "stale"
+CUSTOM: Final = "custom"
+
+_MAX_ERROR: Final = 500
+_OUTCOMES_REMEMBERED: Final = 10_000
+_NO_EVENT: Final[dict[str, Any]] = {}
+
+OUTCOMES: Final[dict[str, str]] = {
+    COMPLETED: semconv.SUCCESS,
+    "success": semconv.SUCCESS,
+    semconv.ERROR: semconv.ERROR,
+    "failed": semconv.ERROR,
+    semconv.UNDELIVERED: semconv.ERROR,
+    semconv.TIMEOUT: semconv.TIMEOUT,
+    semconv.CANCELLED: UNKNOWN,
+}
+"""The outcome that a stage means."""
+
+STAGES: Final[dict[str, str]] = {
+    semconv.SUCCESS: COMPLETED,
+    semconv.ERROR: semconv.ERROR,
+    semconv.TIMEOUT: semconv.TIMEOUT,
+    UNKNOWN: semconv.CANCELLED,
+}
+"""The last stage of what ended so."""
+
+LAST_COMMAND: ContextVar[tuple[str, str] | None] = ContextVar("multiagents_otel_last_command", default=None)
+"""The command that the framework's callbacks last told the end of in this task, and its outcome: what is published
+next in this task is its result, whose event a callback does not show."""
+
+
+VERDICTS: Final[dict[str, str | None]] = {
+    semconv.COMMAND_EVENT: None,
+    semconv.RESULT_EVENT: None,
+    semconv.ERROR_EVENT: semconv.ERROR,
+    semconv.COMPENSATION_EVENT: semconv.SUCCESS,
+    semconv.STATUS_EVENT: semconv.SUCCESS,
+    semconv.EVENT: semconv.SUCCESS,
+}
+"""The outcome that an event has by its class alone."""
+
+
+def verdict_of(kind: str, read: Callable[[str], Any]) -> str | None:
+    """The outcome that an event itself tells, or that its class means; None if nothing tells."""
+    if kind != semconv.RESULT_EVENT:
+        return VERDICTS[kind]
+    if read("success") is not False:
+        return semconv.SUCCESS if read("success") is True else None
+    details = read("error_details")
+    timeout = isinstance(details, Mapping) and details.get("error_type") == semconv.TIMEOUT
+    return semconv.TIMEOUT if timeout else semconv.ERROR
+
+
+def error_text(value: object) -> str | None:
+    """An error's text, scrubbed and short."""
+    return scrub(value)[:_MAX_ERROR] if isinstance(value, str) and value else None
+
+
+class EventBook:
+    """Counts, latencies and traces of the events of this process. Not safe across threads: its owner locks.
+
+    Args:
+        windows: what counts and latencies go into.
+        traces: what stages go into.
+    """
+
+    def __init__(self, windows: Windows, traces: Traces) -> None:
+        self.windows = windows
+        self.traces = traces
+        self.events = Events(windows)
+        self._outcomes: OrderedDict[str, str] = OrderedDict()  # of commands that callbacks told of, by correlation id
+
+    def published(
+        self,
+        key: Key | None,
+        event: Event,
+        verdict: str | None,
+        error: str | None = None,
+        at: int | None = None,
+        span: SpanContext | None = None,
+        size: int | None = None,
+        lost: str | None = None,
+    ) -> Tracked:
+        """An event was published; ``lost``: the stage that says that it was not, or that nobody received it."""
+        tracked = self.events.see(key, event)
+        at = perf_counter_ns() if at is None else at
+        if tracked.published is None:  # who hands an event on publishes it a second time
+            tracked.published = at
+        if verdict is not None:
+            self._tells(tracked, verdict, error)
+        if size is not None:
+            figures = self.windows.figures(tracked.kind)
+            figures.sizes += 1
+            figures.size += size
+        self.traces.add(tracked, PUBLISHED, at, span=span, size=size)
+        if lost is not None:
+            self.events.finish(key, tracked, semconv.ERROR)
+            self.traces.add(tracked, lost, error=error, span=span)
+        elif tracked.outcome is None and tracked.verdict is not None:
+            self.events.finish(key, tracked, tracked.verdict)
+        return tracked
+
+    def received(
+        self,
+        key: Key | None,
+        event: Event,
+        verdict: str | None,
+        error: str | None = None,
+        at: int | None = None,
+        span: SpanContext | None = None,
+        queued: float | None = None,
+    ) -> Tracked:
+        """An event came in, ``queued`` ms after its publication."""
+        tracked = self.events.see(key, event)
+        if verdict is not None:
+            self._tells(tracked, verdict, error)
+        self.traces.add(tracked, RECEIVED, at, queued, span=span)
+        return tracked
+
+    def finished(
+        self,
+        key: Key | None,
+        event: Event,
+        outcome: str,
+        error: str | None = None,
+        latency: float | None = None,
+        span: SpanContext | None = None,
+    ) -> Tracked:
+        """An event has its outcome, ``latency`` ms after its publication."""
+        tracked = self.events.see(key, event)
+        if tracked.kind == semconv.COMMAND_EVENT and tracked.outcome is not None:
+            return tracked
+        self.events.finish(key, tracked, outcome, latency)
+        tracked.error = tracked.error or error
+        if outcome != semconv.SUCCESS:
+            error = error or tracked.error
+        self.traces.add(tracked, STAGES[outcome], None, tracked.latency, error, span)
+        return tracked
+
+    def answered(self, command_id: object, outcome: str | None, error: str | None) -> None:
+        """The result of a command is there: its outcome too, unless the worker itself was seen here."""
+        command = self.events.find(command_id) if isinstance(command_id, str) else None
+        if command is None or command.outcome is not None or outcome is None:
+            return
+        self.finished(command.id, Event(command.name, _NO_EVENT), outcome, error, latency=since(command.published))
+
+    def noted(self, tracked: Tracked, stage: str, error: str | None = None) -> None:
+        """A stage that changes no count."""
+        self.traces.add(tracked, stage, error=error)
+
+    def _tells(self, tracked: Tracked, verdict: str, error: str | None) -> None:
+        tracked.verdict = tracked.verdict or verdict
+        if error is not None and verdict != semconv.SUCCESS:
+            tracked.error = error
+
+    # --- what callbacks tell -------------------------------------------------------------------
+
+    def command_ended(self, worker: str | None, command_id: str, outcome: str, error: str | None) -> None:
+        """A callback told a command's outcome; its result, which is published next, has the same one."""
+        name = f"command.{worker}" if worker else semconv.COMMAND_EVENT
+        event = Event(name, {"id": command_id, "type": semconv.COMMAND_EVENT})
+        known = self.events.find(command_id)
+        latency = since(known.published) if known is not None else None
+        tracked = self.finished(command_id, event, outcome, error, latency=latency)
+        if tracked.correlation_id is not None:
+            if len(self._outcomes) >= _OUTCOMES_REMEMBERED:
+                self._outcomes.popitem(last=False)
+            self._outcomes[tracked.correlation_id] = outcome
+
+    def outcome_of_result(self, correlation_id: str | None) -> str | None:
+        """The outcome of a result that a callback shows being published, from its command's."""
+        outcome = self._outcomes.pop(correlation_id, None) if correlation_id is not None else None
+        last = LAST_COMMAND.get()
+        if outcome is None and last is not None:
+            command = self.events.find(last[0])
+            if command is None or command.correlation_id in (None, correlation_id):
+                outcome = last[1]
+        return outcome if outcome != UNKNOWN else None
+
+
+def since(published: int | None) -> float | None:
+    """Milliseconds since a time by ``perf_counter_ns``."""
+    return (perf_counter_ns() - published) * 1e-6 if published is not None else None
+
+
+# --- events as a user has them -------------------------------------------------------------------
+
+_SUBJECTS: Final = {
+    semconv.COMMAND_EVENT: ("command", "worker_type"),
+    semconv.RESULT_EVENT: ("result", "source"),
+    semconv.COMPENSATION_EVENT: ("compensation", "compensation_type"),
+}
+
+
+def reader_of(thing: object) -> Callable[[str], Any]:
+    """Gives the fields of an event, be it a dict or an object of the framework's."""
+    if isinstance(thing, Mapping):
+        return thing.get
+    return lambda name: getattr(thing, name, None)
+
+
+def by_hand(read: Callable[[str], Any]) -> Event:
+    """An event that its user tracks: an Event of the framework's, or a dict."""
+    metadata = reader_of(read("metadata"))
+    ids = {name: metadata(name) or read(name) for name in ("transaction_id", "correlation_id")}
+    event = Event("", {"id": read("id") or read("event_id"), "type": read("type"), "metadata": ids})
+    prefix, subject = _SUBJECTS.get(event.kind, ("", ""))
+    of = text(read(subject) or metadata(subject)) if subject else None
+    kind = read("type")
+    event.name = f"{prefix}.{of}" if of else text(kind.value if isinstance(kind, Enum) else kind) or event.kind
+    return event

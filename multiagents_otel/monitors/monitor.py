@@ -1,0 +1,147 @@
+"""What every monitor is: a span processor, an observer of the core's operations, and harmless."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+from opentelemetry.sdk.trace import SpanProcessor
+
+from multiagents_otel.monitors import framework
+from multiagents_otel.telemetry.delivery import DELIVERY
+from multiagents_otel.telemetry.observers import OBSERVERS, Observer
+from multiagents_otel.telemetry.sending import EXECUTION, SENDING
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.metrics.view import View
+    from opentelemetry.sdk.trace import ReadableSpan, Span
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_monitors: Final[weakref.WeakSet[Monitor]] = weakref.WeakSet()
+
+
+def harmless(otherwise: Callable[[], Any]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """A method that never raises: it returns ``otherwise()`` then, and the fault is counted."""
+
+    def decorate(method: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(method)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return method(*args, **kwargs)
+            except Exception:
+                OBSERVERS.guard.caught("monitor")
+                told: T = otherwise()
+                return told
+
+        return call
+
+    return decorate
+
+
+def harmless_async(otherwise: Callable[[], Any]) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
+    """The same for a coroutine function."""
+
+    def decorate(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        @functools.wraps(method)
+        async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return await method(*args, **kwargs)
+            except Exception:
+                OBSERVERS.guard.caught("monitor")
+                told: T = otherwise()
+                return told
+
+        return call
+
+    return decorate
+
+
+def nothing() -> None:
+    """What a method that returns nothing returns otherwise."""
+
+
+def in_operation(event_id: object) -> bool:
+    """Whether an operation of this event is under way here: it tells of the event itself."""
+    sending, delivery, execution = SENDING.get(), DELIVERY.get(), EXECUTION.get()
+    return (
+        (sending is not None and sending.event.id == event_id)
+        or (execution is not None and execution.delivery.message.id == event_id)
+        or (delivery is not None and not delivery.deferred and delivery.message.id == event_id)
+    )
+
+
+class Monitor(Observer, SpanProcessor):
+    """Hears of the operations of this process, whether or not their spans are recorded.
+
+    Attached to a TracerProvider it also counts the spans of the contract's shape that somebody else made; those
+    of operations have been told of already.
+
+    Attributes:
+        logger: the user's, of the framework's ``ILogger`` kind, or None.
+    """
+
+    _instruments: tuple[str, ...] = ()
+    """Prefixes of the names of the instruments whose figures these are."""
+
+    def __init__(self, logger: Any) -> None:
+        self.logger = logger
+        self._lock = threading.Lock()
+        self._running = False
+        framework.serve()
+        OBSERVERS.add(self)
+        _monitors.add(self)
+
+    def _reset(self) -> None:
+        """Begin anew: nothing has been seen yet."""
+
+    async def start(self) -> None:
+        """Begin; nothing has to be started, and calling it twice does no harm."""
+        self._running = True
+
+    async def stop(self) -> None:
+        """End; what was counted can still be asked for."""
+        self._running = False
+
+    def views(self) -> list[View]:
+        """The contract's histogram buckets for the instruments of these figures, as OpenTelemetry Views."""
+        from multiagents_otel.telemetry.instruments import views
+
+        return [view for view in views() if str(view._instrument_name).startswith(self._instruments)]
+
+    # --- the span processor --------------------------------------------------------------------
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Nothing: a span counts when it ends."""
+
+    @harmless(nothing)
+    def on_end(self, span: ReadableSpan) -> None:
+        """Count a span of the contract's shape, but for those whose operation has told."""
+        if not OBSERVERS.has_told(span.instrumentation_scope):
+            self._count_span(span)
+
+    def _count_span(self, span: ReadableSpan) -> None:
+        """A span that no operation of this process has told of."""
+
+    def shutdown(self) -> None:
+        """Nothing has to be closed."""
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """True: nothing is ever queued."""
+        return True
+
+
+def _in_forked_child() -> None:
+    for monitor in list(_monitors):
+        monitor._lock = threading.Lock()
+        monitor._reset()  # what has been counted is the parent's
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_forked_child)
