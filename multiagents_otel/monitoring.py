@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Mapping
@@ -36,7 +37,7 @@ class Monitoring:
     worker_monitor: Any
     """A ``WorkerMonitor``, or None."""
     metrics_collector: Any
-    """A ``MetricsCollector``, or None."""
+    """A ``MetricsCollector``, or None. It takes samples once it is started."""
 
     def __init__(self, config: MonitoringConfig, asked: bool) -> None:
         self.config = config
@@ -53,6 +54,27 @@ class Monitoring:
     def logger(self) -> Any:
         """The logger of the configuration, made when it is first asked for."""
         return self.config.create_logger()
+
+    async def start(self) -> None:
+        """Start what is on: samples of the system are taken from now on. Once is enough, twice does no harm."""
+        for monitor in self._on():
+            await monitor.start()
+
+    async def stop(self) -> None:
+        """Stop what is on; what was seen can still be asked for."""
+        for monitor in self._on():
+            await monitor.stop()
+
+    def start_soon(self) -> None:
+        """Start, if this is called by an event loop's own code."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self._starting = loop.create_task(self.start())  # the loop itself does not keep it
+
+    def _on(self) -> list[Any]:
+        return [monitor for name in _MONITORS if (monitor := getattr(self, name)) is not None]
 
     def __repr__(self) -> str:
         return f"Monitoring({', '.join(f'{name}={getattr(self, name)!r}' for name in _MONITORS)})"
@@ -71,3 +93,19 @@ def _made(what: str, make: Callable[[], Any]) -> Any:
     except Exception as exception:
         _logger.error("the %s of the configuration could not be made: %s", what, exception)
         return None
+
+
+_current: Monitoring | None = None
+
+
+def current() -> Monitoring | None:
+    """The monitoring of this process; None before there is any."""
+    return _current
+
+
+def turn_on(config: MonitoringConfig, asked: bool) -> Monitoring:
+    """Make the monitoring of this process, in the place of an earlier one."""
+    global _current
+    _current = Monitoring(config, asked)
+    _current.start_soon()
+    return _current

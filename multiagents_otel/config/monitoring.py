@@ -26,6 +26,7 @@ from multiagents_otel.config.sources import (
     of_environment,
     parsed,
     settle,
+    short,
     tell,
 )
 from multiagents_otel.config.values import plain
@@ -261,7 +262,7 @@ def given_in(config: object) -> list[Given]:
     items = _items(config)
     if items is None:
         raise OptionError(
-            f"a configuration must be a mapping of sections, not a {type(config).__name__}; "
+            f"a configuration must be a mapping of sections, not {short(config)}; "
             "MonitoringConfig.from_file() reads a file"
         )
     return files.of_entries((section, 0, _entries(content)) for section, content in items)

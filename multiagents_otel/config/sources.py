@@ -32,6 +32,9 @@ CONFIG: Final = "CONFIG"
 OTHER_VARIABLES: Final = (CONFIG, "REDIS_SERVER")
 """What follows the prefix in variables that are no options; the second one is the tests'."""
 
+OTHER_ARGUMENTS: Final = ("config", "tracer_provider", "meter_provider", "logger_provider")
+"""What calls of the instrumentation take beside options."""
+
 DEFAULT: Final = "default"
 ARGUMENT: Final = "argument"
 
@@ -256,7 +259,8 @@ def _unknown(names: Names, given: Given) -> OptionError:
         near = f": did you mean {elsewhere[0]!r}?"
     else:
         dotted = given.shown[: -len(given.key)]
-        near = _nearest(given.shown, [dotted + key for key in names.of(given.section)])
+        others = () if dotted or given.source != ARGUMENT else OTHER_ARGUMENTS
+        near = _nearest(given.shown, [dotted + key for key in (*names.of(given.section), *others)])
     return OptionError(f"{where}multiagents_otel has no option {given.shown!r}{near}")
 
 
