@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NoReturn
 
 from multiagents_otel import monitoring, pipeline, semconv
-from multiagents_otel.config import Configuration, MonitoringConfig, Options, effective, file_of_environment, given
+from multiagents_otel.config import (
+    Configuration,
+    MonitoringConfig,
+    Options,
+    configuration_in_force,
+    file_of_environment,
+    given,
+)
 from multiagents_otel.instrumentation import MultiAgentsInstrumentor
 from multiagents_otel.instrumentation.process_metrics import record_process_metrics
 from multiagents_otel.lifecycle import Lifecycle, resource_of
@@ -85,7 +92,7 @@ def auto_instrument(
     """
     arguments = {**given(locals(), "unknown", "config"), **unknown}
     providers = {signal: arguments.pop(name, None) for signal, name in _PROVIDERS.items()}
-    configuration = effective(config)
+    configuration = configuration_in_force(config)
     with _lock:
         return _activate(arguments, providers, configuration, config is not None)
 
@@ -117,7 +124,7 @@ def _activate(
 
 def _flush_timeout(chosen: Options | None = None) -> float:
     active = MultiAgentsInstrumentor._active
-    options = active.telemetry.options if active else chosen or Options(configured=effective().settings())
+    options = active.telemetry.options if active else chosen or Options(configured=configuration_in_force().settings())
     return options.flush_timeout
 
 

@@ -9,7 +9,7 @@ from multiagents_otel.config.monitoring import (
     NAMES,
     Configuration,
     MonitoringConfig,
-    effective,
+    configuration_in_force,
     file_of_environment,
 )
 from multiagents_otel.config.option import Option, OptionError
@@ -31,6 +31,6 @@ __all__ = [
     "Options",
     "file_of_environment",
     "given",
-    "effective",
+    "configuration_in_force",
     "matches",
 ]

@@ -210,7 +210,9 @@ Configuration: TypeAlias = MonitoringConfig | Mapping[str, Any] | str | os.PathL
 """What can be given for a configuration: itself, a dict of sections, or a file."""
 
 
-def effective(config: Configuration | None = None, declared: Mapping[str, Any] | None = None) -> MonitoringConfig:
+def configuration_in_force(
+    config: Configuration | None = None, declared: Mapping[str, Any] | None = None
+) -> MonitoringConfig:
     """The configuration of this process.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from multiagents_otel.config import Configuration, MonitoringConfig, Options, effective, given
+from multiagents_otel.config import Configuration, MonitoringConfig, Options, configuration_in_force, given
 from multiagents_otel.instrumentation.event_bus import REDIS_BUS_MODULE, EventBusInstrumentation
 from multiagents_otel.instrumentation.handlers import WORKER_MANAGER_MODULE, Handler
 from multiagents_otel.instrumentation.patching import Patch, PatchSet, Switch
@@ -184,7 +184,7 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def _instrument(self, **kwargs: Any) -> None:
         providers = {name: kwargs.pop(name, None) for name in _PROVIDERS}
-        config = effective(kwargs.pop("config", None), kwargs.pop("declared", None))
+        config = configuration_in_force(kwargs.pop("config", None), kwargs.pop("declared", None))
         active = _Instrumentation(config, Options(kwargs, configured=config.settings()), providers)
         type(self)._active = active
         if not active.apply():

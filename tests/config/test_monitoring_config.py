@@ -187,7 +187,8 @@ def test_both_names_with_one_value_are_right_and_with_two_an_error_that_has_both
         ({"logging": {"file_path": ""}}, "option 'logging.file_path' must be a path, not ''"),
         (
             "monitoring.yaml",
-            "a configuration must be a mapping of sections, not 'monitoring.yaml'; MonitoringConfig.from_file() reads a file",
+            "a configuration must be a mapping of sections, not 'monitoring.yaml'; MonitoringConfig.from_file() "
+            "reads a file",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from multiagents_otel import MonitoringConfig, MultiAgentsInstrumentor, OptionError, auto_instrument
-from multiagents_otel.config import ENV_PREFIXES, MONITORING, NAMES, OPTIONS, Options, effective
+from multiagents_otel.config import ENV_PREFIXES, MONITORING, NAMES, OPTIONS, Options, configuration_in_force
 from multiagents_otel.instrumentation.instrumentor import DeclaredOptions
 from tests.config.conftest import Told, Write
 
@@ -85,8 +85,8 @@ def test_a_misspelt_variable_is_told_once_with_the_nearest(monkeypatch: pytest.M
         "MULTIAGENT_LOG_LEVL",
     ):
         monkeypatch.setenv(variable, "1")
-    effective()
-    effective()
+    configuration_in_force()
+    configuration_in_force()
     assert told() == [
         "multiagents_otel has no variable MULTIAGENTS_OTEL_CONFG: did you mean MULTIAGENTS_OTEL_CONFIG?",
         "multiagents_otel has no variable MULTIAGENTS_OTEL_DETAILD_TIMING: "
@@ -102,7 +102,7 @@ def test_the_variable_names_a_file_and_what_is_wrong_in_it_stops_nothing(
 ) -> None:
     path = write("event_monitoring:\n  trace_retention_hours: 5\n  enabled: perhaps\n  enabeld: true\n")
     monkeypatch.setenv(variable, str(path))
-    config = effective()
+    config = configuration_in_force()
     assert (config.event_monitoring.trace_retention_hours, config.event_monitoring.enabled) == (5, True)
     assert sorted(told()) == [
         f"{path}, line 3: option 'event_monitoring.enabled' must be true or false, not 'perhaps': "
@@ -110,9 +110,9 @@ def test_the_variable_names_a_file_and_what_is_wrong_in_it_stops_nothing(
         f"{path}, line 4: multiagents_otel has no option 'event_monitoring.enabeld': "
         "did you mean 'event_monitoring.enabled'?: it is ignored",
     ]
-    assert effective({}).event_monitoring.trace_retention_hours == 24  # what is given replaces it
+    assert configuration_in_force({}).event_monitoring.trace_retention_hours == 24  # what is given replaces it
     with pytest.raises(OptionError, match="enabeld"):
-        effective(path)
+        configuration_in_force(path)
 
 
 @pytest.mark.parametrize("name", ["none.yaml", "monitoring.toml", "folder.yaml"])
@@ -123,12 +123,12 @@ def test_a_file_that_cannot_be_read_stops_nothing(
     if name.startswith("folder"):
         path.mkdir()
     monkeypatch.setenv("MULTIAGENTS_OTEL_CONFIG", str(path))
-    assert effective() == MonitoringConfig()
+    assert configuration_in_force() == MonitoringConfig()
     [error] = told()
     assert error.startswith("MULTIAGENTS_OTEL_CONFIG can't be used, the defaults hold: ")
     assert name in error
     with pytest.raises((OptionError, OSError), match=name):
-        effective(path)
+        configuration_in_force(path)
 
 
 def test_the_options_of_otel_config_file_come_below_all_others(
@@ -144,7 +144,7 @@ def test_the_options_of_otel_config_file_come_below_all_others(
     }
     monkeypatch.setenv("MULTIAGENTS_OTEL_STALL_GRACE", "4")
     monkeypatch.setenv("MULTIAGENTS_OTEL_CONFIG", str(write(FILE)))
-    config = effective(declared=declared)
+    config = configuration_in_force(declared=declared)
     assert {path: tuple(setting) for path, setting in config.settings().items() if setting.source != "default"} == {
         "event_monitoring.detailed_timing": (False, "OTEL_CONFIG_FILE"),
         "instrumentation.stall_grace": (4.0, "MULTIAGENTS_OTEL_STALL_GRACE"),
@@ -166,8 +166,8 @@ def test_opentelemetry_configuration_hands_our_part_over_whole() -> None:
 
 def test_the_callers_configuration_is_not_changed_by_others() -> None:
     config = MonitoringConfig()
-    assert effective(config) is config
-    assert effective(config, {"stall_grace": 3}) != config
+    assert configuration_in_force(config) is config
+    assert configuration_in_force(config, {"stall_grace": 3}) != config
     assert config == MonitoringConfig()
 
 
@@ -216,7 +216,7 @@ def test_threads_read_while_the_environment_changes(monkeypatch: pytest.MonkeyPa
 
     def read(number: int) -> tuple[float, int]:
         os.environ[f"X_{number}"] = "1"
-        config = effective()
+        config = configuration_in_force()
         del os.environ[f"X_{number}"]
         one = MonitoringConfig(event_monitoring={"max_trace_history": number})
         return config.event_monitoring.trace_retention_hours, one.event_monitoring.max_trace_history
