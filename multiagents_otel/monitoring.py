@@ -103,6 +103,17 @@ def current() -> Monitoring | None:
     return _current
 
 
+def configured(cls: str) -> Any:
+    """The monitor of a class (``EventMonitor``) that the configuration has turned on; None if it has not."""
+    names = (name for name, (_section, _module, kind) in _MONITORS.items() if kind == cls)
+    return next((getattr(_current, name) for name in names), None) if _current is not None else None
+
+
+def configured_logger() -> Any:
+    """The logger that the configuration tells of; None if it does not."""
+    return _current.logger if _current is not None and _current.config.is_given("logging") else None
+
+
 def turn_on(config: MonitoringConfig, asked: bool) -> Monitoring:
     """Make the monitoring of this process, in the place of an earlier one."""
     global _current
