@@ -42,13 +42,13 @@ class Monitoring:
     def __init__(self, config: MonitoringConfig, asked: bool) -> None:
         self.config = config
         self.asked = asked
+        sections = {row[0] for row in _MONITORS.values() if asked or config.is_given(row[0])}
+        sections = {section for section in sections if getattr(config, section).enabled}
         # A log file appears where somebody has said so, or asks for the logger.
-        logger = _made("logger", lambda: self.logger) if config.is_given("logging") else None
+        logger = _made("logger", lambda: self.logger) if sections and config.is_given("logging") else None
         for name, (section, module, cls) in _MONITORS.items():
-            monitor = None
-            if getattr(config, section).enabled and (asked or config.is_given(section)):
-                monitor = _made(cls, partial(_monitor, module, cls, config.options_of(section), logger))
-            setattr(self, name, monitor)
+            make = partial(_monitor, module, cls, config.options_of(section), logger)
+            setattr(self, name, _made(cls, make) if section in sections else None)
 
     @cached_property
     def logger(self) -> Any:

@@ -59,6 +59,10 @@ def test_a_monitor_that_is_not_enabled_is_none() -> None:
 
 def test_without_a_configuration_nothing_is_on_but_what_a_variable_configures() -> None:
     assert shown("auto_instrument(); show()", {}) == NOTHING
+    frameworks = {"MULTIAGENT_LOG_LEVEL": "DEBUG", "MULTIAGENTS_OTEL_LOGGING_FILE_PATH": "/dev/null/a.log"}
+    output = ran(SHOW + "auto_instrument(); show()", NONE | frameworks)
+    assert output.splitlines()[-1] == NOTHING
+    assert not [line for line in ours(output) if "ERROR" in line]  # no logger is made that nobody needs
     on = {"MULTIAGENT_WORKER_MONITORING_ENABLED": "true", "MULTIAGENTS_OTEL_DETAILED_TIMING": "false"}
     assert shown("auto_instrument(); show()", on) == "None 0.1 None False 10.0"
 
