@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NoReturn
 
-from multiagents_otel import pipeline, semconv
+from multiagents_otel import monitoring, pipeline, semconv
 from multiagents_otel.config import (
     Configuration,
     MonitoringConfig,
@@ -30,7 +30,6 @@ DOCTOR_FOLDER: Final = "MULTIAGENTS_OTEL_DOCTOR_FOLDER"
 _PROVIDERS: Final = {"traces": "tracer_provider", "metrics": "meter_provider", "logs": "logger_provider"}
 
 _lifecycle: Lifecycle | None = None
-_monitoring: Monitoring | None = None
 _lock = threading.RLock()
 
 
@@ -106,7 +105,7 @@ def auto_instrument(
 
     Returns:
         What the configuration has turned on: ``event_monitor``, ``worker_monitor``, ``metrics_collector`` (None each
-        if it is not on) and ``logger``. A second call returns the same object.
+        if it is not on) and ``logger``; without a configuration there is nothing on. A second call returns the same.
 
     Raises:
         OptionError: an unknown option or a wrong value. Nothing has been changed then.
@@ -123,25 +122,26 @@ def auto_instrument(
 def _activate(
     options: dict[str, Any], providers: dict[str, Any], config: MonitoringConfig, config_given: bool
 ) -> Monitoring:
-    global _monitoring
     chosen = Options(options, configured=config.settings())
-    instrumentor = MultiAgentsInstrumentor()
-    was_active = instrumentor.is_instrumented_by_opentelemetry
-    if was_active and (options or (config_given and _monitoring and _monitoring.asked)):
+    instrumentor, on = MultiAgentsInstrumentor(), monitoring.current()
+    was_active, first = instrumentor.is_instrumented_by_opentelemetry, _lifecycle is None
+    if was_active and (options or (config_given and on and on.asked)):
         _logger.warning("multiagents_otel is active already: the options of this call are not used")
     # OTEL_CONFIG_FILE may activate it before we do, with the options that it holds.
     with instrumentor.asking(config=config, **options):
-        if _lifecycle is None:
+        if first:
             there = {signal: provider for signal, provider in providers.items() if provider is not None}
             _watch(pipeline.ensure(there), _flush_timeout(chosen))
-            record_process_metrics(providers["metrics"])
         if not instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.instrument(**{name: providers[signal] for signal, name in _PROVIDERS.items()})
-    if _monitoring is None or not was_active or (config_given and not _monitoring.asked):
-        active = MultiAgentsInstrumentor._active
-        asked = config_given or file_of_environment() is not None
-        _monitoring = Monitoring(active.config if active and not config_given else config, asked)
-    return _monitoring
+    active = MultiAgentsInstrumentor._active
+    if active and not (was_active and config_given):
+        config = active.config
+    if first and config.worker_monitoring.track_resource_usage:
+        record_process_metrics(providers["metrics"])
+    if on is None or not was_active or (config_given and not on.asked):
+        on = monitoring.turn_on(config, config_given or file_of_environment() is not None)
+    return on
 
 
 def _flush_timeout(chosen: Options | None = None) -> float:
@@ -157,14 +157,13 @@ def instrument_event_bus(bus: Any, system: str | None = None) -> None:
 
 def after_launcher() -> None:
     """Called by ``opentelemetry-instrument`` when every instrumentor is in place, whoever built the providers."""
-    global _monitoring
     if not MultiAgentsInstrumentor().is_instrumented_by_opentelemetry:
         return
     if _lifecycle is None:
         _watch(pipeline.Pipeline(pipeline.present(), frozenset()), _flush_timeout())
     active = MultiAgentsInstrumentor._active
-    if active and _monitoring is None:
-        _monitoring = Monitoring(active.config, file_of_environment() is not None)
+    if active and monitoring.current() is None:
+        monitoring.turn_on(active.config, file_of_environment() is not None)
     if DOCTOR_FOLDER in os.environ:
         from multiagents_otel.cli.doctor import report
 

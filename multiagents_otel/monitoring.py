@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Mapping
@@ -36,23 +37,44 @@ class Monitoring:
     worker_monitor: Any
     """A ``WorkerMonitor``, or None."""
     metrics_collector: Any
-    """A ``MetricsCollector``, or None."""
+    """A ``MetricsCollector``, or None. It takes samples once it is started."""
 
     def __init__(self, config: MonitoringConfig, asked: bool) -> None:
         self.config = config
         self.asked = asked
+        sections = {row[0] for row in _MONITORS.values() if asked or config.is_given(row[0])}
+        sections = {section for section in sections if getattr(config, section).enabled}
         # A log file appears where somebody has said so, or asks for the logger.
-        logger = _made("logger", lambda: self.logger) if config.is_given("logging") else None
+        logger = _made("logger", lambda: self.logger) if sections and config.is_given("logging") else None
         for name, (section, module, cls) in _MONITORS.items():
-            monitor = None
-            if getattr(config, section).enabled and (asked or config.is_given(section)):
-                monitor = _made(cls, partial(_monitor, module, cls, config.options_of(section), logger))
-            setattr(self, name, monitor)
+            make = partial(_monitor, module, cls, config.options_of(section), logger)
+            setattr(self, name, _made(cls, make) if section in sections else None)
 
     @cached_property
     def logger(self) -> Any:
         """The logger of the configuration, made when it is first asked for."""
         return self.config.create_logger()
+
+    async def start(self) -> None:
+        """Start what is on: samples of the system are taken from now on. Once is enough, twice does no harm."""
+        for monitor in self._on():
+            await monitor.start()
+
+    async def stop(self) -> None:
+        """Stop what is on; what was seen can still be asked for."""
+        for monitor in self._on():
+            await monitor.stop()
+
+    def start_soon(self) -> None:
+        """Start, if this is called by an event loop's own code."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self._starting = loop.create_task(self.start())  # the loop itself does not keep it
+
+    def _on(self) -> list[Any]:
+        return [monitor for name in _MONITORS if (monitor := getattr(self, name)) is not None]
 
     def __repr__(self) -> str:
         return f"Monitoring({', '.join(f'{name}={getattr(self, name)!r}' for name in _MONITORS)})"
@@ -71,3 +93,30 @@ def _made(what: str, make: Callable[[], Any]) -> Any:
     except Exception as exception:
         _logger.error("the %s of the configuration could not be made: %s", what, exception)
         return None
+
+
+_current: Monitoring | None = None
+
+
+def current() -> Monitoring | None:
+    """The monitoring of this process; None before there is any."""
+    return _current
+
+
+def configured(cls: str) -> Any:
+    """The monitor of a class (``EventMonitor``) that the configuration has turned on; None if it has not."""
+    names = (name for name, (_section, _module, kind) in _MONITORS.items() if kind == cls)
+    return next((getattr(_current, name) for name in names), None) if _current is not None else None
+
+
+def configured_logger() -> Any:
+    """The logger that the configuration tells of; None if it does not."""
+    return _current.logger if _current is not None and _current.config.is_given("logging") else None
+
+
+def turn_on(config: MonitoringConfig, asked: bool) -> Monitoring:
+    """Make the monitoring of this process, in the place of an earlier one."""
+    global _current
+    _current = Monitoring(config, asked)
+    _current.start_soon()
+    return _current

@@ -20,6 +20,8 @@ _MOST_NODES: Final = 10_000
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 
+_PLAIN_TAGS: Final = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
 Entry = tuple[Any, int, Any]
 """Key, line (0: unknown) and value."""
 
@@ -63,8 +65,8 @@ def of_entries(entries: Iterable[Entry], name: str = "") -> list[Given]:
     """The values in a mapping of sections, each of them entries or empty."""
     found = []
     for section, section_line, content in entries:
-        whole = Entries() if content is None else Entries([("", section_line, content)])
-        for key, line, value in content if isinstance(content, Entries) else whole:
+        inner = content if isinstance(content, Entries) else [("", section_line, content)]
+        for key, line, value in inner or [("", section_line, None)]:
             place = f"{name}, line {line}" if line else name
             found.append(Given(str(section), str(key), value, f"{section}.{key}", place))
     return found
@@ -128,6 +130,8 @@ class _Tree:
 
     def _value(self, node: Any) -> Any:
         self._count()
+        if node.id != "scalar" and node.tag not in _PLAIN_TAGS:
+            raise ValueError(f"line {node.start_mark.line + 1} has a tag, {node.tag}")
         if node.id == "mapping":
             return {key: self._value(inner) for key, _line, inner in self._entries(node)}
         if node.id == "sequence":

@@ -26,8 +26,10 @@ from multiagents_otel.config.sources import (
     of_environment,
     parsed,
     settle,
+    short,
     tell,
 )
+from multiagents_otel.config.values import plain
 
 NAMES: Final = Names(OPTIONS, MONITORING)
 
@@ -163,8 +165,7 @@ class MonitoringConfig:
         found: dict[str, dict[str, Any]] = {}
         for option in NAMES.options:
             if option.env:
-                value = self._settings[option.path].value
-                found.setdefault(option.section, {})[option.name] = list(value) if isinstance(value, tuple) else value
+                found.setdefault(option.section, {})[option.name] = plain(self._settings[option.path].value)
         return found
 
     def save_to_file(self, config_path: str | os.PathLike[str]) -> None:
@@ -263,7 +264,7 @@ def given_in(config: object) -> list[Given]:
     items = _items(config)
     if items is None:
         raise OptionError(
-            f"a configuration must be a mapping of sections, not a {type(config).__name__}; "
+            f"a configuration must be a mapping of sections, not {short(config)}; "
             "MonitoringConfig.from_file() reads a file"
         )
     return files.of_entries((section, 0, _entries(content)) for section, content in items)

@@ -36,9 +36,9 @@ MONITORING: Final[tuple[Option, ...]] = (
     Option(
         "default_logger",
         "composite",
-        values.one_of("file", "console", "composite"),
-        "'file', 'console' or 'composite'",
-        "Where the logger writes that `create_logger()` makes; composite: to both.",
+        values.one_of("file", "console", "composite", "otel"),
+        "'file', 'console', 'composite' or 'otel'",
+        "Where the logger writes that `create_logger()` makes; composite: file and console, otel: neither.",
         section=LOGGING,
     ),
     Option(
@@ -98,12 +98,18 @@ MONITORING: Final[tuple[Option, ...]] = (
         section=EVENTS,
         framework_variable="EVENT_MONITORING_ENABLED",
     ),
-    Option("trace_retention_hours", 24, *_POSITIVE, "How long traces and windows are kept.", section=EVENTS),
+    Option(
+        "trace_retention_hours",
+        24,
+        *_POSITIVE,
+        "How long traces are kept. Counts reach as far back, 24 hours at least.",
+        section=EVENTS,
+    ),
     Option(
         "cleanup_interval_minutes",
         60,
         *_POSITIVE,
-        "How often what is too old is dropped.",
+        "How often traces that are too old are looked for.",
         section=EVENTS,
         framework_variable="EVENT_CLEANUP_INTERVAL",
     ),
@@ -122,7 +128,7 @@ MONITORING: Final[tuple[Option, ...]] = (
         section=EVENTS,
         framework_variable="EVENT_MAX_HISTORY",
     ),
-    Option("track_performance", True, *_BOOLEAN, "Quantiles of latencies; false: none are kept.", section=EVENTS),
+    Option("track_performance", True, *_BOOLEAN, "Quantiles of latencies; without it they are 0.", section=EVENTS),
     Option(
         "enabled",
         True,
@@ -135,7 +141,7 @@ MONITORING: Final[tuple[Option, ...]] = (
         "health_check_interval_seconds",
         30,
         *_POSITIVE,
-        "How often the health of workers is looked at.",
+        "How long an execution may go beyond its timeout before its worker has failed.",
         section=WORKERS,
         framework_variable="WORKER_HEALTH_CHECK_INTERVAL",
     ),
@@ -144,7 +150,7 @@ MONITORING: Final[tuple[Option, ...]] = (
         "alert_on_high_error_rate",
         True,
         *_BOOLEAN,
-        "One WARNING when a worker's health changes for the worse.",
+        "One WARNING each time that a worker's error rate gets above the threshold.",
         section=WORKERS,
     ),
     Option(
@@ -166,12 +172,18 @@ MONITORING: Final[tuple[Option, ...]] = (
         "track_resource_usage",
         True,
         *_BOOLEAN,
-        "CPU and memory of the worker's process beside its figures.",
+        "CPU, memory and threads of the process (`process.*`), by opentelemetry-instrumentation-system-metrics.",
         section=WORKERS,
     ),
-    Option("metrics_retention_hours", 24, *_POSITIVE, "How long a worker's figures are kept.", section=WORKERS),
     Option(
-        "max_metrics_per_worker", 1000, *_COUNT, "Executions of a worker that are kept one by one.", section=WORKERS
+        "metrics_retention_hours", 24, *_POSITIVE, "How far back figures reach, 24 hours at least.", section=WORKERS
+    ),
+    Option(
+        "max_metrics_per_worker",
+        1000,
+        *_COUNT,
+        "Accepted as the framework has it: figures are sums, and need no limit.",
+        section=WORKERS,
     ),
     Option(
         "enabled",
@@ -190,7 +202,13 @@ MONITORING: Final[tuple[Option, ...]] = (
         framework_variable="METRICS_INTERVAL",
     ),
     Option("retention_hours", 168, *_POSITIVE, "How long collected metrics are kept.", section=METRICS, alias=_DAYS),
-    Option("include_system_metrics", True, *_BOOLEAN, "CPU, memory, disk and network of the machine.", section=METRICS),
+    Option(
+        "include_system_metrics",
+        True,
+        *_BOOLEAN,
+        "Samples of CPU, memory, disk and network are taken, once the collector is started.",
+        section=METRICS,
+    ),
     Option("custom_metrics_enabled", True, *_BOOLEAN, "Whether `record_metric()` records.", section=METRICS),
     Option(
         "export_prometheus",

@@ -29,8 +29,11 @@ FRAMEWORK_PREFIX: Final = "MULTIAGENT_"
 CONFIG: Final = "CONFIG"
 """What follows the prefix in the variable that names a configuration file."""
 
-OTHER_VARIABLES: Final = (CONFIG, "REDIS_SERVER")
-"""What follows the prefix in variables that are no options; the second one is the tests'."""
+OTHER_VARIABLES: Final = (CONFIG, "DOCTOR_FOLDER", "DOCTOR_SECONDS", "REDIS_SERVER")
+"""What follows the prefix in variables that are no options: the doctor's, and the tests'."""
+
+OTHER_ARGUMENTS: Final = ("config", "tracer_provider", "meter_provider", "logger_provider")
+"""What calls of the instrumentation take beside options."""
 
 DEFAULT: Final = "default"
 ARGUMENT: Final = "argument"
@@ -98,7 +101,7 @@ class Names:
 
     def __init__(self, arguments: Iterable[Option], sections: Iterable[Option] = ()) -> None:
         arguments = tuple(arguments)
-        self.options: Final = (*arguments, *sections)
+        self.options: Final = (*sections, *arguments)
         self.keys: Final[dict[tuple[str, str], tuple[Option, Alias]]] = {}
         self.variables: Final[dict[str, tuple[str, str]]] = {}
         """Section and key by what follows the prefix."""
@@ -159,11 +162,15 @@ def resolve(names: Names, layers: Iterable[Layer]) -> tuple[dict[str, Setting], 
     problems: list[Problem] = []
     for layer in layers:
         of_option: dict[str, list[Given]] = {}
+        unknown: set[str] = set()
         for given in layer.given:
-            if given.value is None and given.key:
+            if given.value is None and (given.key or given.section in names.sections):
                 continue
             if (named := names.keys.get((given.section, given.key))) is None:
-                problems.append(Problem(_unknown(names, given), layer.strict))
+                if given.section not in unknown:  # once, however much it holds
+                    problems.append(Problem(_unknown(names, given), layer.strict))
+                if given.section not in names.sections:
+                    unknown.add(given.section)
             else:
                 of_option.setdefault(named[0].path, []).append(given)
         for path, several in of_option.items():
@@ -252,7 +259,8 @@ def _unknown(names: Names, given: Given) -> OptionError:
         near = f": did you mean {elsewhere[0]!r}?"
     else:
         dotted = given.shown[: -len(given.key)]
-        near = _nearest(given.shown, [dotted + key for key in names.of(given.section)])
+        others = () if dotted or given.source != ARGUMENT else OTHER_ARGUMENTS
+        near = _nearest(given.shown, [dotted + key for key in (*names.of(given.section), *others)])
     return OptionError(f"{where}multiagents_otel has no option {given.shown!r}{near}")
 
 

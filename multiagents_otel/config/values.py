@@ -110,7 +110,10 @@ def one_of(*words: str) -> Callable[[object], str]:
 
 def level(value: object) -> str:
     """The name of a log level, in any case; the framework's ``LogLevel`` too."""
-    name = str(value.value if isinstance(value, Enum) else value).strip().upper()
+    name = value.value if isinstance(value, Enum) else value
+    if not isinstance(name, str):
+        raise ValueError  # noqa: TRY004
+    name = name.strip().upper()
     name = _OTHER_LEVELS.get(name, name)
     if name not in LEVELS:
         raise ValueError
@@ -171,3 +174,10 @@ def hook(value: object) -> Callable[..., Any] | None:
     if not callable(value) or iscoroutinefunction(value) or iscoroutinefunction(type(value).__call__):
         raise TypeError(_ASYNC if callable(value) else "")
     return value
+
+
+def plain(value: object) -> object:
+    """A value as YAML and JSON have it."""
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    return value.pattern if isinstance(value, re.Pattern) else value

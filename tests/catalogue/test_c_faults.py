@@ -390,7 +390,8 @@ def _given(arguments: Any) -> dict[str, Any]:
 def test_C2_an_async_hook_is_refused_and_nothing_is_patched(hook: str) -> None:
     async def asynchronous(*_args: object) -> None: ...
 
-    for wrong in (asynchronous, AsyncCallable(), functools.partial(asynchronous), 7, "hook"):
+    wrongs: list[Any] = [asynchronous, AsyncCallable(), functools.partial(asynchronous), 7, "hook"]
+    for wrong in wrongs:
         instrumentor = MultiAgentsInstrumentor()
         with pytest.raises(TypeError, match=hook):
             instrumentor.instrument(**_given({hook: wrong}))
@@ -411,7 +412,7 @@ def test_C2_an_async_hook_is_refused_and_nothing_is_patched(hook: str) -> None:
         ("flush_timeout", "soon"),
     ],
 )
-async def test_C2_a_wrong_option_is_refused_by_name_and_nothing_is_patched(option: str, value: object) -> None:
+async def test_C2_a_wrong_option_is_refused_by_name_and_nothing_is_patched(option: str, value: Any) -> None:
     with pytest.raises(OptionError, match=option):
         MultiAgentsInstrumentor().instrument(**_given({option: value}))
     assert MultiAgentsInstrumentor._active is None

@@ -6,24 +6,44 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from multiagents_otel import MultiAgentsInstrumentor, semconv
-from multiagents_otel.config import ENV_PREFIXES, OPTIONS
+from multiagents_otel import MonitoringConfig, MultiAgentsInstrumentor, semconv
+from multiagents_otel.config import ENV_PREFIXES, MONITORING, OPTIONS, Option
+from multiagents_otel.config.sources import FRAMEWORK_PREFIX
 from multiagents_otel.semconv import Instrument
 from tests.support.sagas import order_system
 
 README = Path(__file__).parents[2] / "README.md"
 
 
+def _default(option: Option) -> str:
+    return {None: "-", (): "none"}.get(option.default, f"`{_text(option.default)}`")  # type: ignore[call-overload,no-any-return]
+
+
+def _text(default: object) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
 def _options() -> list[str]:
     rows = []
     for option in OPTIONS:
         environment = f"`{ENV_PREFIXES[0]}{option.name.upper()}`" if option.env else "-"
-        default = {None: "-", (): "none"}.get(option.default, f"`{str(option.default).lower()}`")  # type: ignore[call-overload]
-        rows.append(f"| `{option.name}` | {environment} | {default} | {option.help} ({option.expected}) |")
+        rows.append(f"| `{option.name}` | {environment} | {_default(option)} | {option.help} ({option.expected}) |")
+    return rows
+
+
+def _monitoring() -> list[str]:
+    rows = []
+    for option in MONITORING:
+        names = [option.path, *([f"{option.section}.{option.alias.name}"] if option.alias else [])]
+        variables = [f"{ENV_PREFIXES[0]}{option.section}_{option.name}".upper()]
+        variables += [FRAMEWORK_PREFIX + option.framework_variable] if option.framework_variable else []
+        cells = [", ".join(f"`{name}`" for name in cell) for cell in (names, variables)]
+        rows.append(f"| {' | '.join(cells)} | {_default(option)} | {option.help} ({option.expected}) |")
     return rows
 
 
@@ -37,6 +57,7 @@ def _instruments(table: tuple[Instrument, ...]) -> list[str]:
 
 GENERATED = {
     "options": _options(),
+    "monitoring": _monitoring(),
     "metrics": _instruments(semconv.INSTRUMENTS),
     "messaging": _instruments(semconv.MESSAGING_INSTRUMENTS),
 }
@@ -105,6 +126,11 @@ async def test_the_spans_that_a_workflow_costs_are_counted(detailed: bool) -> No
     told = re.search(r"has (\d+) spans: .*`detailed_timing=False` leaves (\d+):", README.read_text())
     assert told
     assert len(exporter.get_finished_spans()) == int(told[1 if detailed else 2])
+
+
+def test_the_readmes_configuration_is_one() -> None:
+    [text] = re.findall(r"```yaml\n# monitoring.yaml\n(.*?)```", README.read_text(), re.DOTALL)
+    assert MonitoringConfig(yaml.safe_load(text)).instrumentation.stall_grace == 30
 
 
 if __name__ == "__main__":
