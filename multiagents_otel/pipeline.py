@@ -143,7 +143,8 @@ def _resource(attributes: Mapping[str, str]) -> Resource:
     # Resource.create() lets its argument win over OTEL_RESOURCE_ATTRIBUTES; the user's own must win over ours.
     user = Resource.create()
     # A detector may have told the command line.
-    user = Resource({**user.attributes, **in_force().attributes(user.attributes, [])}, user.schema_url)
+    if (scrubbed := in_force().attributes(user.attributes, [])) is not None:
+        user = Resource(scrubbed, user.schema_url)
     return user.merge(_ours(user, attributes))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -158,7 +158,7 @@ def _span(redactor: Redactor, span: ReadableSpan) -> ReadableSpan:
         span,
         name,
         span.status if description == span.status.description else Status(span.status.status_code, description),
-        attributes={**attributes, **changed, **_noted(note)},
+        attributes={**(attributes if changed is None else changed), **_noted(note)},
         events=events,
         links=links,
     )
@@ -167,14 +167,14 @@ def _span(redactor: Redactor, span: ReadableSpan) -> ReadableSpan:
 def _event(redactor: Redactor, event: Event, note: list[str]) -> Event:
     name = _text(redactor, "events.name", event.name, note)
     changed = redactor.attributes(event.attributes, note, f"events.{name}.")
-    if not changed and name == event.name:
+    if changed is None and name == event.name:
         return event
-    return Event(name, _with(event.attributes, changed), event.timestamp)
+    return Event(name, _like(event.attributes, changed), event.timestamp)
 
 
 def _link(redactor: Redactor, link: Link, note: list[str]) -> Link:
     changed = redactor.attributes(link.attributes, note, "links.")
-    return Link(link.context, _with(link.attributes, changed)) if changed else link
+    return link if changed is None else Link(link.context, _like(link.attributes, changed))
 
 
 def _bare_span(span: ReadableSpan) -> ReadableSpan:
@@ -192,14 +192,15 @@ def _noted(note: list[str]) -> dict[str, Any]:
     return {semconv.REDACTED_PLACES: tuple(dict.fromkeys(map(scrub, note)))[:_MAX_PLACES]} if note else {}
 
 
-def _with(attributes: Any, changed: Mapping[str, Any]) -> Any:
-    """A copy of the attributes with some changed; it still tells how many were dropped."""
-    merged = {**(attributes or {}), **changed}
+def _like(attributes: Any, changed: dict[str, Any] | None) -> Any:
+    """Changed attributes in the place of the given ones; they still tell how many were dropped."""
+    if changed is None:
+        return attributes
     if isinstance(attributes, BoundedAttributes) and hasattr(attributes, "_dict"):
         bounded = copy.copy(attributes)
-        bounded._dict = merged
+        bounded._dict = changed
         return bounded
-    return merged
+    return changed
 
 
 # --- logs -----------------------------------------------------------------------------------------
@@ -212,9 +213,10 @@ def _log(redactor: Redactor, item: Any) -> Any:
     if has_mark(body):
         note.append("body")
     changed = redactor.attributes(record.attributes, note)
-    if body == record.body and not changed and not note:
+    if body == record.body and changed is None and not note:
         return item
-    return _with_record(item, body, _with(record.attributes, {**changed, **_noted(note)}))
+    attributes = {**((record.attributes or {}) if changed is None else changed), **_noted(note)}
+    return _with_record(item, body, _like(record.attributes, attributes))
 
 
 def _bare_log(item: Any) -> Any:
@@ -255,7 +257,7 @@ def _point(redactor: Redactor, point: Any) -> Any:
 def _measured(redactor: Redactor, item: Any, field: str) -> Any:
     attributes = getattr(item, field)
     changed = redactor.attributes(attributes, [])
-    return replace(item, **{field: _with(attributes, changed)}) if changed else item
+    return item if changed is None else replace(item, **{field: changed})
 
 
 def _replaced(item: Any, field: str, each: Callable[[Any], Any]) -> Any:

@@ -55,6 +55,9 @@ SECRETS: Final = {
     "a header of ours": "X-Api-Key: canary-30",
     "a pydantic repr": "Login(user='ann', password='canary-31')",
     "environment": "AWS_SECRET_ACCESS_KEY=canary-32",
+    "arguments as Python prints them": "['run', '--api-key', 'canary-34', '--port', '80']",
+    "headers as Python prints them": "[('authorization', 'canary-35'), (b'cookie', b'canary-36')]",
+    "an environment as Python prints it": "[{'name': 'DB_PASSWORD', 'value': 'canary-37'}]",
     "a name with letters beyond ASCII": "İstanbul için password=canary-33",
 }
 
@@ -127,6 +130,8 @@ READABLE: Final = (
     "SELECT id, total FROM orders WHERE customer_id = $1 ORDER BY created_at",
     "Traceback (most recent call last): KeyError: 'secret'",
     "password reset requested, password policy: updated",
+    "required: ['name', 'password', 'email']",
+    "[('author', 'ann'), ('max_tokens', '5')] [{'name': 'PORT', 'value': '80'}]",
     "--max-tokens 5 --author ann --keyboard de --verbose",
     '{"order": {"id": 4711, "lines": [{"sku": "A-1", "qty": 2}]}, "status": "paid"}',
     '{"level": "info", "event": "order.created", "duration_ms": 12.5}',
