@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from multiagents_otel.config import OptionError
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
     from multiagents_otel.logs.secure import SecureLogger
-    from multiagents_otel.processing.exporters import RedactingLogExporter, RedactingSpanExporter
+    from multiagents_otel.processing.exporters import (
+        RedactingLogExporter,
+        RedactingMetricExporter,
+        RedactingSpanExporter,
+    )
     from multiagents_otel.processing.redaction import sanitize_context_for_logging
     from multiagents_otel.telemetry.instruments import views
 
@@ -19,6 +23,7 @@ __all__ = [
     "MultiAgentsInstrumentor",
     "OptionError",
     "RedactingLogExporter",
+    "RedactingMetricExporter",
     "RedactingSpanExporter",
     "SecureLogger",
     "__version__",
@@ -32,6 +37,7 @@ _HOMES = {
     "MultiAgentsInstrumentor": "multiagents_otel.instrumentation",
     "OptionError": "multiagents_otel.config",
     "RedactingLogExporter": "multiagents_otel.processing.exporters",
+    "RedactingMetricExporter": "multiagents_otel.processing.exporters",
     "RedactingSpanExporter": "multiagents_otel.processing.exporters",
     "SecureLogger": "multiagents_otel.logs.secure",
     "auto_instrument": "multiagents_otel.auto",

@@ -33,6 +33,7 @@ from multiagents_otel.processing.exporters import (
     RedactingMetricExporter,
     RedactingSpanExporter,
     redact_exporters,
+    redact_reader,
 )
 from multiagents_otel.processing.redaction import in_force
 from multiagents_otel.version import __version__
@@ -247,10 +248,13 @@ def _sampler() -> Any:
 
 def _metrics(resource: Resource) -> MeterProvider:
     interval = None if os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip() else _EXPORT_INTERVAL_MS
-    readers: list[MetricReader] = [
-        exporter if isinstance(exporter, MetricReader) else ForkSafeReader(RedactingMetricExporter(exporter), interval)
-        for exporter in _exporters("metrics")
-    ]
+    readers: list[MetricReader] = []
+    for exporter in _exporters("metrics"):
+        if isinstance(exporter, MetricReader):
+            redact_reader(exporter)
+            readers.append(exporter)
+        else:
+            readers.append(ForkSafeReader(RedactingMetricExporter(exporter), interval))
     provider = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
     metrics.set_meter_provider(provider)
     return provider

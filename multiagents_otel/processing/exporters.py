@@ -40,10 +40,12 @@ class _RedactingExporter:
         """Export as the exporter does, without the secrets."""
         redactor = self._redactor or in_force()
         if redactor.enabled:
-            batch = self._redacted(redactor, batch)
+            batch = self.redacted(redactor, batch)
         return self._exporter.export(batch, *args, **kwargs)
 
-    def _redacted(self, redactor: Redactor, batch: Any) -> Any:
+    @staticmethod
+    def redacted(redactor: Redactor, batch: Any) -> Any:
+        """What is exported in the place of what was given."""
         raise NotImplementedError
 
     if TYPE_CHECKING:
@@ -70,7 +72,8 @@ class RedactingSpanExporter(_RedactingExporter, SpanExporter):  # type: ignore[m
         redactor: that of the options by default.
     """
 
-    def _redacted(self, redactor: Redactor, batch: Any) -> Any:
+    @staticmethod
+    def redacted(redactor: Redactor, batch: Any) -> Any:
         return [_each(redactor, span, _span, _bare_span) for span in batch]
 
 
@@ -84,7 +87,8 @@ class RedactingLogExporter(_RedactingExporter, LogRecordExporter):  # type: igno
         redactor: that of the options by default.
     """
 
-    def _redacted(self, redactor: Redactor, batch: Any) -> Any:
+    @staticmethod
+    def redacted(redactor: Redactor, batch: Any) -> Any:
         return [_each(redactor, record, _log, _bare_log) for record in batch]
 
 
@@ -96,7 +100,8 @@ class RedactingMetricExporter(_RedactingExporter, MetricExporter):  # type: igno
         redactor: that of the options by default.
     """
 
-    def _redacted(self, redactor: Redactor, batch: Any) -> Any:
+    @staticmethod
+    def redacted(redactor: Redactor, batch: Any) -> Any:
         return _each(redactor, batch, _metrics, lambda data: replace(data, resource_metrics=()))
 
 
@@ -269,6 +274,18 @@ def _replaced(item: Any, field: str, each: Callable[[Any], Any]) -> Any:
 
 def _same(after: Iterable[Any], before: Iterable[Any]) -> bool:
     return all(map(operator.is_, after, before))
+
+
+def redact_reader(reader: Any) -> None:
+    """Have what a reader collects scrubbed that has no exporter: Prometheus' is read from outside."""
+    receive = getattr(reader, "_receive_metrics", None)
+    if receive is None:
+        return
+
+    def scrubbed(data: Any, *args: Any, **kwargs: Any) -> None:
+        receive(RedactingMetricExporter.redacted(in_force(), data), *args, **kwargs)
+
+    reader._receive_metrics = scrubbed
 
 
 # --- providers that are there already -------------------------------------------------------------

@@ -37,7 +37,7 @@ _VALUE: Final = re.compile(
     r'"(?:[^"\\\n]|\\.)*\\?"?|'
     r"'(?:[^'\\\n]|\\.)*\\?'?|"
     r"""\\{1,8}(?P<quote>["']).{0,256}?\\{1,8}(?P=quote)|"""
-    rf"(?:{_SCHEMES}\s{{1,8}})?[^\s,;&)}}\]<]+",
+    rf"(?:{_SCHEMES}[ \t]{{1,8}})?[^\s,;&)}}\]<]+",
     re.IGNORECASE,
 )
 _OPENING: Final = frozenset("{[(")
@@ -108,7 +108,8 @@ def _behind(stem: str, text: str, lowered: str, is_secret: Callable[[str], bool]
         end = _value_end(text, at)
         if end > at and not _harmless(text[at:end], name, text, start):
             yield at, end
-        at = max(at, end)
+        if end - at > _NAME_BEFORE or text[end - 1] not in ":=":  # a name again, as in "token: password: x"
+            at = max(at, end)
 
 
 def _value_end(text: str, at: int) -> int:
