@@ -35,6 +35,7 @@ from multiagents_otel.processing.exporters import (
     RedactingMetricExporter,
     RedactingSpanExporter,
     redact_exporters,
+    redact_reader,
 )
 from multiagents_otel.processing.redaction import in_force
 from multiagents_otel.telemetry.forking import on_fork
@@ -151,7 +152,8 @@ def _resource(attributes: Mapping[str, str]) -> Resource:
     # Resource.create() lets its argument win over OTEL_RESOURCE_ATTRIBUTES; the user's own must win over ours.
     user = Resource.create()
     # A detector may have told the command line.
-    user = Resource({**user.attributes, **in_force().attributes(user.attributes, [])}, user.schema_url)
+    if (scrubbed := in_force().attributes(user.attributes, [])) is not None:
+        user = Resource(scrubbed, user.schema_url)
     return user.merge(_ours(user, attributes))
 
 
@@ -290,10 +292,13 @@ def _id_generator() -> IdGenerator:
 
 def _metrics(resource: Resource) -> MeterProvider:
     interval = None if os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip() else _EXPORT_INTERVAL_MS
-    readers: list[MetricReader] = [
-        exporter if isinstance(exporter, MetricReader) else ForkSafeReader(RedactingMetricExporter(exporter), interval)
-        for exporter in exporters("metrics")
-    ]
+    readers: list[MetricReader] = []
+    for exporter in exporters("metrics"):
+        if isinstance(exporter, MetricReader):
+            redact_reader(exporter)
+            readers.append(exporter)
+        else:
+            readers.append(ForkSafeReader(RedactingMetricExporter(exporter), interval))
     provider = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
     metrics.set_meter_provider(provider)
     return provider

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,10 +40,12 @@ class _RedactingExporter:
         """Export as the exporter does, without the secrets."""
         redactor = self._redactor or in_force()
         if redactor.enabled:
-            batch = self._redacted(redactor, batch)
+            batch = self.redacted(redactor, batch)
         return self._exporter.export(batch, *args, **kwargs)
 
-    def _redacted(self, redactor: Redactor, batch: Any) -> Any:
+    @staticmethod
+    def redacted(redactor: Redactor, batch: Any) -> Any:
+        """What is exported in the place of what was given."""
         raise NotImplementedError
 
     if TYPE_CHECKING:
@@ -70,7 +72,8 @@ class RedactingSpanExporter(_RedactingExporter, SpanExporter):  # type: ignore[m
         redactor: that of the options by default.
     """
 
-    def _redacted(self, redactor: Redactor, batch: Any) -> Any:
+    @staticmethod
+    def redacted(redactor: Redactor, batch: Any) -> Any:
         return [_each(redactor, span, _span, _bare_span) for span in batch]
 
 
@@ -84,7 +87,8 @@ class RedactingLogExporter(_RedactingExporter, LogRecordExporter):  # type: igno
         redactor: that of the options by default.
     """
 
-    def _redacted(self, redactor: Redactor, batch: Any) -> Any:
+    @staticmethod
+    def redacted(redactor: Redactor, batch: Any) -> Any:
         return [_each(redactor, record, _log, _bare_log) for record in batch]
 
 
@@ -96,7 +100,8 @@ class RedactingMetricExporter(_RedactingExporter, MetricExporter):  # type: igno
         redactor: that of the options by default.
     """
 
-    def _redacted(self, redactor: Redactor, batch: Any) -> Any:
+    @staticmethod
+    def redacted(redactor: Redactor, batch: Any) -> Any:
         return _each(redactor, batch, _metrics, lambda data: replace(data, resource_metrics=()))
 
 
@@ -158,7 +163,7 @@ def _span(redactor: Redactor, span: ReadableSpan) -> ReadableSpan:
         span,
         name,
         span.status if description == span.status.description else Status(span.status.status_code, description),
-        attributes={**attributes, **changed, **_noted(note)},
+        attributes={**(attributes if changed is None else changed), **_noted(note)},
         events=events,
         links=links,
     )
@@ -167,14 +172,14 @@ def _span(redactor: Redactor, span: ReadableSpan) -> ReadableSpan:
 def _event(redactor: Redactor, event: Event, note: list[str]) -> Event:
     name = _text(redactor, "events.name", event.name, note)
     changed = redactor.attributes(event.attributes, note, f"events.{name}.")
-    if not changed and name == event.name:
+    if changed is None and name == event.name:
         return event
-    return Event(name, _with(event.attributes, changed), event.timestamp)
+    return Event(name, _like(event.attributes, changed), event.timestamp)
 
 
 def _link(redactor: Redactor, link: Link, note: list[str]) -> Link:
     changed = redactor.attributes(link.attributes, note, "links.")
-    return Link(link.context, _with(link.attributes, changed)) if changed else link
+    return link if changed is None else Link(link.context, _like(link.attributes, changed))
 
 
 def _bare_span(span: ReadableSpan) -> ReadableSpan:
@@ -192,14 +197,15 @@ def _noted(note: list[str]) -> dict[str, Any]:
     return {semconv.REDACTED_PLACES: tuple(dict.fromkeys(map(scrub, note)))[:_MAX_PLACES]} if note else {}
 
 
-def _with(attributes: Any, changed: Mapping[str, Any]) -> Any:
-    """A copy of the attributes with some changed; it still tells how many were dropped."""
-    merged = {**(attributes or {}), **changed}
+def _like(attributes: Any, changed: dict[str, Any] | None) -> Any:
+    """Changed attributes in the place of the given ones; they still tell how many were dropped."""
+    if changed is None:
+        return attributes
     if isinstance(attributes, BoundedAttributes) and hasattr(attributes, "_dict"):
         bounded = copy.copy(attributes)
-        bounded._dict = merged
+        bounded._dict = changed
         return bounded
-    return merged
+    return changed
 
 
 # --- logs -----------------------------------------------------------------------------------------
@@ -212,9 +218,10 @@ def _log(redactor: Redactor, item: Any) -> Any:
     if has_mark(body):
         note.append("body")
     changed = redactor.attributes(record.attributes, note)
-    if body == record.body and not changed and not note:
+    if body == record.body and changed is None and not note:
         return item
-    return _with_record(item, body, _with(record.attributes, {**changed, **_noted(note)}))
+    attributes = {**((record.attributes or {}) if changed is None else changed), **_noted(note)}
+    return _with_record(item, body, _like(record.attributes, attributes))
 
 
 def _bare_log(item: Any) -> Any:
@@ -255,7 +262,7 @@ def _point(redactor: Redactor, point: Any) -> Any:
 def _measured(redactor: Redactor, item: Any, field: str) -> Any:
     attributes = getattr(item, field)
     changed = redactor.attributes(attributes, [])
-    return replace(item, **{field: _with(attributes, changed)}) if changed else item
+    return item if changed is None else replace(item, **{field: changed})
 
 
 def _replaced(item: Any, field: str, each: Callable[[Any], Any]) -> Any:
@@ -267,6 +274,18 @@ def _replaced(item: Any, field: str, each: Callable[[Any], Any]) -> Any:
 
 def _same(after: Iterable[Any], before: Iterable[Any]) -> bool:
     return all(map(operator.is_, after, before))
+
+
+def redact_reader(reader: Any) -> None:
+    """Have what a reader collects scrubbed that has no exporter: Prometheus' is read from outside."""
+    receive = getattr(reader, "_receive_metrics", None)
+    if receive is None:
+        return
+
+    def scrubbed(data: Any, *args: Any, **kwargs: Any) -> None:
+        receive(RedactingMetricExporter.redacted(in_force(), data), *args, **kwargs)
+
+    reader._receive_metrics = scrubbed
 
 
 # --- providers that are there already -------------------------------------------------------------

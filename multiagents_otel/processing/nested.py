@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 TRUNCATED: Final = "...TRUNCATED"
 """Stands for what was too deep or too much to be looked at."""
 
-MAX_TOTAL: Final = 256 * 1024
+MAX_TOTAL: Final = 128 * 1024
 _MAX_DEPTH: Final = 16
 _MAX_NODES: Final = 10_000
-_MAX_JSON: Final = 256 * 1024
+_MAX_JSON: Final = 128 * 1024
 _MAX_KEY: Final = 256
+_SHORTEST_TOKEN: Final = 20
 _CARDS_FROM: Final = 10**11
 _CARDS_TO: Final = 10**19
 _NUMBERS: Final = (int, float)
@@ -137,7 +138,7 @@ class Walk:
             if secret and name == "value":  # {"name": "password", "value": "x"}
                 scrubbed[key] = REDACTED
                 continue
-            if isinstance(key, str):
+            if isinstance(key, str) and not (len(key) < _SHORTEST_TOKEN and key.isidentifier()):
                 key = self._redactor.text(key, _MAX_KEY)
             scrubbed[key] = self.item(name, f"{path}.{name}" if path else name, inside)
         return scrubbed

@@ -17,10 +17,13 @@ from multiagents_otel.processing.secrets import MARGIN, REDACTED
 MAX_TEXT: Final = 64 * 1024
 """Longer texts are cut: a stack trace of more is of no use to a reader, and scrubbing stays quick."""
 
-MAX_ATTRIBUTE: Final = 256 * 1024
+MAX_ATTRIBUTE: Final = 128 * 1024
 """The same for attributes and log bodies that are the application's own."""
 
 _NUMBERS: Final = (int, float, bool)
+
+_NO_NAME: Final = re.compile(r"[^\w.-]")
+"""A key that is no plain name may hold anything."""
 
 Callback = Callable[[str, Any], Any]
 
@@ -111,7 +114,7 @@ class Redactor:
         """The value without its secrets, however deep they are; what was given is never changed.
 
         Dicts, lists, tuples and sets come back as new ones; a JSON text is scrubbed as what it holds; an object whose
-        text holds a secret becomes its scrubbed text. Beyond 16 levels, 10,000 items or 256 KiB of text
+        text holds a secret becomes its scrubbed text. Beyond 16 levels, 10,000 items or 128 KiB of text
         :data:`TRUNCATED` stands for the rest.
 
         Args:
@@ -131,8 +134,8 @@ class Redactor:
 
     def attributes(
         self, attributes: Mapping[str, Any] | None, note: list[str], prefix: str = "", limit: int = MAX_ATTRIBUTE
-    ) -> dict[str, Any]:
-        """The attributes that scrubbing changes, with what they become.
+    ) -> dict[str, Any] | None:
+        """The attributes without their secrets; None if that changes nothing.
 
         Args:
             attributes: of a span, event, link, log record or measurement.
@@ -140,20 +143,22 @@ class Redactor:
             prefix: what stands before the keys there.
             limit: characters at which a text is cut.
         """
-        changed: dict[str, Any] = {}
-        if not attributes or (not self._own and semconv.NO_TEXTS.issuperset(attributes)):
-            return changed
+        if not self.enabled or not attributes or (not self._own and semconv.NO_TEXTS.issuperset(attributes)):
+            return None
+        scrubbed: dict[str, Any] = {}
+        changed = False
         for key, value in attributes.items():
-            if key in semconv.NO_TEXTS and not self._own:
-                continue
-            scrubbed = self.value(value, key, limit)
-            if isinstance(scrubbed, tuple) and scrubbed != value and len({type(item) for item in scrubbed}) > 1:
-                scrubbed = REDACTED  # an attribute's sequence is of one type
-            if scrubbed != value:
-                changed[key] = scrubbed
-            if has_mark(scrubbed):
-                note.append(prefix + key)
-        return changed
+            name, told = key, value
+            if self._own or key not in semconv.NO_TEXTS:
+                told = self.value(value, key, limit)
+                if isinstance(told, tuple) and told != value and len({type(item) for item in told}) > 1:
+                    told = REDACTED  # an attribute's sequence is of one type
+                name = self.text(key) if _NO_NAME.search(key) else key
+                if has_mark(told) or has_mark(name):
+                    note.append(prefix + name)
+                changed = changed or name != key or (told is not value and told != value)
+            scrubbed[name] = told
+        return scrubbed if changed else None
 
     def called_back(self, path: str, value: Any) -> Any:
         """What the user's callback makes of a value."""

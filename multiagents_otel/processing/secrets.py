@@ -33,17 +33,28 @@ _PART_OF_NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRST
 _SEPARATOR: Final = r"""\\{0,8}["']?[ \t]{0,8}(?:[:=]{1,2}>?[ \t]{0,8}|>(?=[^<>]{1,512}</))"""
 _SCHEMES: Final = r"(?:bearer|basic|digest|token|negotiate|apikey|aws4-hmac-sha256)"
 _VALUE: Final = re.compile(
-    r'"(?:[^"\\]|\\.)*(?:"|\Z)|'
-    r"'(?:[^'\\]|\\.)*(?:'|\Z)|"
+    # A quote that is not closed ends with its line: the next line may hold another secret.
+    r'"(?:[^"\\\n]|\\.)*\\?"?|'
+    r"'(?:[^'\\\n]|\\.)*\\?'?|"
     r"""\\{1,8}(?P<quote>["']).{0,256}?\\{1,8}(?P=quote)|"""
-    rf"(?:{_SCHEMES}\s{{1,8}})?[^\s,;&)}}\]<]+",
+    rf"(?:{_SCHEMES}[ \t]{{1,8}})?[^\s,;&)}}\]<]+",
     re.IGNORECASE,
 )
+_OPENING: Final = frozenset("{[(")
+_BRACKET: Final = re.compile(r"[\[\](){}]")
+_MAX_NESTED: Final = 4096
 _NO_SECRET: Final = re.compile(
     r"""["']?(?:true|false|none|null|nil|undefined|yes|no|str|int|bytes|bool|string|)["']?""", re.IGNORECASE
 )
 _NUMBER: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
-_FLAG: Final = re.compile(r"--([a-z0-9][a-z0-9_-]{0,63})[ \t]{1,4}([^\s-][^\s]*)")
+# --password hunter2, and a list of such arguments as Python prints it
+_FLAG: Final = re.compile(r"""--([a-z0-9][a-z0-9_-]{0,63})(?:["'],)?[ \t]{1,4}["']?([^\s"'-][^\s"']*)""")
+# ('authorization', 'x'), as headers are printed
+_PAIR: Final = re.compile(r"""[(\[]b?["']([\w.-]{1,64})["'],[ ]?b?["']([^"']{1,1024})["'][)\]]""")
+# {"name": "password", "value": "x"}, as environments are
+_DESCRIBED: Final = re.compile(
+    r"""["'](?:name|key)["']:[ ]?["']([\w.-]{1,64})["'],[ ]?["']value["']:[ ]?["']([^"']{1,1024})["']"""
+)
 
 
 def behind_names(text: str, lowered: str, stems: Iterable[str], is_secret: Callable[[str], bool]) -> Iterator[Span]:
@@ -60,9 +71,17 @@ def behind_names(text: str, lowered: str, stems: Iterable[str], is_secret: Calla
             if stem in lowered:
                 yield from _behind(stem, text, lowered, is_secret)
     if "--" in text:
-        for match in _FLAG.finditer(lowered):  # --password hunter2
-            if is_secret(text[slice(*match.span(1))]):
-                yield match.span(2)
+        yield from _pairs(_FLAG.finditer(lowered), text, is_secret)
+    if "'," in text or '",' in text:
+        yield from _pairs(_PAIR.finditer(lowered), text, is_secret)
+        if "'value'" in lowered or '"value"' in lowered:
+            yield from _pairs(_DESCRIBED.finditer(lowered), text, is_secret)
+
+
+def _pairs(matches: Iterable[re.Match[str]], text: str, is_secret: Callable[[str], bool]) -> Iterator[Span]:
+    for match in matches:
+        if is_secret(text[slice(*match.span(1))]):
+            yield match.span(2)
 
 
 _rules: Final[dict[str, re.Pattern[str]]] = {}
@@ -86,11 +105,24 @@ def _behind(stem: str, text: str, lowered: str, is_secret: Callable[[str], bool]
         name = text[start : match.end(1)]
         if text.startswith(REDACTED, at) or not is_secret(name):
             continue
+        end = _value_end(text, at)
+        if end > at and not _harmless(text[at:end], name, text, start):
+            yield at, end
+        if end - at > _NAME_BEFORE or text[end - 1] not in ":=":  # a name again, as in "token: password: x"
+            at = max(at, end)
+
+
+def _value_end(text: str, at: int) -> int:
+    if text[at : at + 1] not in _OPENING:
         value = _VALUE.match(text, at)
-        if value is not None:
-            at = value.end()
-            if not _harmless(value.group(), name, text, start):
-                yield value.span()
+        return value.end() if value is not None else at
+    # {"credentials": {"user": "x"}}: up to what closes it; quotes are not looked at, a bracket in one is rare
+    depth, last = 0, min(len(text), at + _MAX_NESTED)
+    for bracket in _BRACKET.finditer(text, at, last):
+        depth += 1 if bracket.group() in _OPENING else -1
+        if depth == 0:
+            return bracket.end()
+    return last
 
 
 def _harmless(value: str, name: str, text: str, start: int) -> bool:

@@ -12,6 +12,7 @@ from opentelemetry.trace import SpanKind
 
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
+from multiagents_otel.processing.redaction import scrub
 from multiagents_otel.semconv import Outcome
 from multiagents_otel.telemetry.content import capture
 from multiagents_otel.telemetry.core import Telemetry
@@ -168,7 +169,7 @@ class Execution(Operation):
 
     def _timed_out(self, message: str = "") -> None:
         timeout = f"{self._timeout:g}" if self._timeout is not None else "?"
-        self._settle(Outcome.TIMEOUT, Failure(semconv.TIMEOUT, message or f"Worker timeout after {timeout}s"))
+        self._settle(Outcome.TIMEOUT, Failure(semconv.TIMEOUT, scrub(message) or f"Worker timeout after {timeout}s"))
 
     def end(self, exception: BaseException | None) -> None:
         """The execution is over, its result published or lost."""

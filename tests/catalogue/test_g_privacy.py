@@ -1,11 +1,11 @@
-"""Rows G1 and G4 of the failure catalogue: what never leaves the process, and what stays readable.
+"""Rows G1 to G4 of the failure catalogue: what never leaves the process, and what stays readable.
 
-G2 and G3 belong to the LLM instrumentation and to content capture, which this package does not have yet; G3's
-places (status text, exception, links, logs, baggage) are searched by G1 all the same, as raw OTLP bytes.
+Here with providers of the application's own; ``tests/redaction`` searches what our own pipeline exports.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,51 +23,16 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 
-from multiagents_otel import MultiAgentsInstrumentor
+from multiagents_otel import MultiAgentsInstrumentor, RedactingSpanExporter
 from multiagents_otel.processing.redaction import REDACTED, scrub
 from tests.bench.scrub import hostile, usual
+from tests.redaction.corpus import CANARIES, READABLE, SECRETS
 from tests.support.receiver import OtlpReceiver
 from tests.support.redis_server import RedisServer
 from tests.support.sagas import order_payload, order_system, redis_parts
-
-SECRETS = {
-    "password": "password=canary-1",
-    "a longer name": "PGPASSWORD=canary-2",
-    "JSON": '{"api_key": "canary 3"}',
-    "JSON inside JSON": r'{"body": "{\"client_secret\": \"canary 4\"}"}',
-    "a dict's repr": "{'refresh_token': 'canary-5'}",
-    "a header": "Authorization: Bearer canary-6",
-    "a header's basic": "authorization: Basic Y2FuYXJ5Og==",
-    "a URL": "cannot reach redis://user:can@ary-8@db.example:6379/0",
-    "a URL without a user": "redis://:canary-9@db.example",
-    "OpenAI": "key sk-canary10abcdefghijkl refused",
-    "GitHub": "ghp_canary11abcdefghijklmnopqr",
-    "Slack": "xoxb-canary12-abcdef",
-    "AWS": "AKIACANARY13ABCDEFGH",
-    "Google": "AIzacanary14abcdefghijklmnopqrstuvwxyzabc",
-    "Stripe": "sk_live_canary15abcdefghij",
-    "JWT": "eyJcanary16.eyJcanary16abc.canary16",
-    "PEM": "-----BEGIN RSA PRIVATE KEY-----\ncanary17\n-----END RSA PRIVATE KEY-----",
-    "a card": "card 4242 4242 4242 4242 declined",
-    "an unclosed quote": 'secret="canary 19',
-}
-CANARIES = ("canary", "CANARY", "can@ary", "ary-8", "Y2FuYXJ5", "4242 4242")
-
-READABLE = (
-    "author: ann, authority=local, coauthor=bob",
-    "secretary: eve; passenger=tom; compass=north; bypass=true",
-    "max_tokens=100, token_count: 7, tokenizer=bpe, tokens: 12",
-    "basic validation failed: Basic understanding of the basic requirements",
-    "the bearer of this ring; Bearer certificates",
-    "order 4711 of 2024-05-01T10:00:00 took 1714557600000 ms",
-    "9c5b94b1-35ad-49bb-b118-8e8fc24abf80 was declined with 402",
-    "see https://shop.example/orders?page=2&sort=asc#top and mailto ann@shop.example",
-    "keyboard=qwertz monkey=1 primary_key=id foreign_key=2 session=open",
-    "class Session(Base): assname = lessname = 1",
-    "risk-assessment-for-the-quarter and task-force-of-many-people",
-    "KeyError: 'password_hash'; secret_santa: ann; cookies: accepted",
-)
 
 
 @pytest.mark.parametrize("text", READABLE)
@@ -173,6 +138,56 @@ async def test_G1_no_canary_is_in_the_exported_bytes_of_any_signal(
     assert "LookupError" in errors[0].attributes["exception.stacktrace"], "the chain is told, and scrubbed"
     found = {canary: sent[max(0, at - 60) : at + 60] for canary in CANARIES if (at := sent.find(canary.encode())) >= 0}
     assert not found
+
+
+class Samples(Sampler):
+    """Samples everything, and keeps what it was shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
+        self.seen.append((args, kwargs))
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, kwargs.get("attributes", args[4] if len(args) > 4 else None))
+
+    def get_description(self) -> str:
+        return "Samples"
+
+
+def test_G2_keys_among_the_parameters_of_a_call_are_replaced_whatever_library_tells_them() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(RedactingSpanExporter(exporter)))
+    parameters = {"model": "m", "max_tokens": 100, "api_key": "canary", "extra_headers": {"x-api-key": "canary"}}
+    provider.get_tracer("openinference.instrumentation.dspy").start_span(
+        "LM.__call__",
+        attributes={"llm.invocation_parameters": json.dumps(parameters), "llm.token_count.prompt": 12},
+    ).end()
+    (span,) = exporter.get_finished_spans()
+    assert dict(span.attributes or {}) == {
+        "llm.invocation_parameters": json.dumps(
+            {**parameters, "api_key": REDACTED, "extra_headers": {"x-api-key": REDACTED}}
+        ),
+        "llm.token_count.prompt": 12,
+        "multiagents.redacted": ("llm.invocation_parameters",),
+    }
+
+
+async def test_G3_neither_samplers_nor_processors_see_a_canary_with_content_captured() -> None:
+    sampler, exporter = Samples(), InMemorySpanExporter()
+    provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    MultiAgentsInstrumentor().instrument(tracer_provider=provider, capture_content=True)
+    hidden = "\n".join(SECRETS.values())
+    payload = order_payload(
+        fail_at="charge_payment", error=Chained, message=hidden, nested={"secret": ["canary"], "texts": [hidden]}
+    )
+    async with order_system(timeout=5) as system:
+        await system.wait_ended(await system.run(payload))
+    told = [span.to_json() for span in exporter.get_finished_spans()]
+    assert any("multiagents.event.payload" in each for each in told)
+    assert not [each for each in [*told, repr(sampler.seen)] if any(canary in each for canary in CANARIES)]
+    provider.shutdown()
 
 
 async def _unreachable(*_args: Any) -> None:

@@ -55,6 +55,9 @@ SECRETS: Final = {
     "a header of ours": "X-Api-Key: canary-30",
     "a pydantic repr": "Login(user='ann', password='canary-31')",
     "environment": "AWS_SECRET_ACCESS_KEY=canary-32",
+    "arguments as Python prints them": "['run', '--api-key', 'canary-34', '--port', '80']",
+    "headers as Python prints them": "[('authorization', 'canary-35'), (b'cookie', b'canary-36')]",
+    "an environment as Python prints it": "[{'name': 'DB_PASSWORD', 'value': 'canary-37'}]",
     "a name with letters beyond ASCII": "İstanbul için password=canary-33",
 }
 
@@ -86,7 +89,7 @@ READABLE: Final = (
     "maxTokens: 512, tokenCount=12, tokenUsage=7",
     # ids, hashes, numbers
     "9c5b94b1-35ad-49bb-b118-8e8fc24abf80 was declined with 402",
-    "00000000-4111-4111-8111-111111111111 and 42424242-4242-4242-8242-424242424242",
+    "00000000-4111-4111-8111-111111111111 and 31415926-4111-4111-8111-314159265358",
     "trace_id=4bf92f3577b34da6a3ce929d0e0e4736 span_id=00f067aa0ba902b7",
     "commit 2fd4e1c67a2d28fced849ee1bb76e7391b93eb12 by ann",
     "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
@@ -98,8 +101,8 @@ READABLE: Final = (
     "tracking 1Z999AA10123456784, parcel 00340434161094042557",
     "phone +49 30 1234 5678 or 0049-89-123456-12",
     "ISBN 978-3-16-148410-0, EAN 4006381333931",
-    "amounts 12.50, 1234567890123.45 and 0.4242424242424242",
-    "object at 0x7f4242424242 in Order(id=12)",
+    "amounts 12.50, 1234567890123.45 and 0.3141592653589793",
+    "object at 0x7f31415926aa in Order(id=12)",
     "ULID 01ARZ3NDEKTSV4RRFFQ69G5FAV, KSUID 0ujtsYcgvSTl8PAuAdqWYSMnLOv",
     "job-20240501-000042, invoice INV-2024-000123, batch_2024_05_01_0001",
     "versions 1.2.3, 2024.5.1rc1, 3.11.9+local.4, v10.0.19041.4291",
@@ -127,6 +130,8 @@ READABLE: Final = (
     "SELECT id, total FROM orders WHERE customer_id = $1 ORDER BY created_at",
     "Traceback (most recent call last): KeyError: 'secret'",
     "password reset requested, password policy: updated",
+    "required: ['name', 'password', 'email']",
+    "[('author', 'ann'), ('max_tokens', '5')] [{'name': 'PORT', 'value': '80'}]",
     "--max-tokens 5 --author ann --keyboard de --verbose",
     '{"order": {"id": 4711, "lines": [{"sku": "A-1", "qty": 2}]}, "status": "paid"}',
     '{"level": "info", "event": "order.created", "duration_ms": 12.5}',

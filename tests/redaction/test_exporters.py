@@ -23,9 +23,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
 
-from multiagents_otel import RedactingLogExporter, RedactingSpanExporter
+from multiagents_otel import RedactingLogExporter, RedactingMetricExporter, RedactingSpanExporter
 from multiagents_otel.processing import redaction
-from multiagents_otel.processing.exporters import RedactingMetricExporter, redact_exporters
+from multiagents_otel.processing.exporters import redact_exporters, redact_reader
 from multiagents_otel.processing.redaction import REDACTED, Redactor
 
 # Renamed in the SDK when log records became read-only.
@@ -250,6 +250,17 @@ def test_metrics_without_a_secret_leave_as_they_are() -> None:
     exporter = KeptMetrics()
     RedactingMetricExporter(exporter).export(data)
     assert exporter.data is data
+
+
+def test_what_a_reader_without_an_exporter_collects_is_scrubbed() -> None:
+    reader = InMemoryMetricReader()
+    redact_reader(reader)
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    provider.get_meter("app").create_counter("c").add(1, {"token": "canary", "a": "b"})
+    data = reader.get_metrics_data()
+    assert data is not None
+    (point,) = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+    assert dict(point.attributes or {}) == {"token": REDACTED, "a": "b"}
 
 
 def test_exporters_of_providers_that_somebody_else_built_are_put_behind_ours() -> None:
