@@ -211,16 +211,18 @@ class Workflows:
             workflow.failed_step = step.name
         telemetry = self._telemetry
         elapsed, end_ns = _elapsed(step.start_ns, step.start)
-        context = NO_CONTEXT
+        span: Span | None = None
         if step.identity.recorded:
             try:
-                context = self._emit_step(workflow, step, failure, end_ns)
+                span = self._emit_step(workflow, step, failure, end_ns)
             except Exception:
                 telemetry.guard.caught("span")
-        key = (self._ledger.workflow(workflow.workflow_id), self._ledger.step(step.name))
-        telemetry.instruments.record(semconv.STEP_DURATION, elapsed, key, context)
+        if telemetry.instruments.enabled:
+            context = trace.set_span_in_context(span, NO_CONTEXT) if span is not None else NO_CONTEXT
+            key = (self._ledger.workflow(workflow.workflow_id), self._ledger.step(step.name))
+            telemetry.instruments.record(semconv.STEP_DURATION, elapsed, key, context)
 
-    def _emit_step(self, workflow: Workflow, step: Step, failure: Failure | None, end_ns: int) -> Context:
+    def _emit_step(self, workflow: Workflow, step: Step, failure: Failure | None, end_ns: int) -> Span:
         attributes: dict[str, Any] = {**self._ids(workflow), semconv.STEP_NAME: step.name, **step.attributes}
         if step.worker is not None:
             attributes[semconv.WORKER_NAME] = step.worker
@@ -241,7 +243,7 @@ class Workflows:
             span.set_attributes(attributes)
         self._telemetry.call_hook(self._telemetry.options.step_hook, span, workflow.saga, step.name)
         finish(span, failure, None, end_ns)
-        return trace.set_span_in_context(span, NO_CONTEXT)
+        return span
 
     # --- a workflow's end ----------------------------------------------------------------------
 
@@ -262,20 +264,22 @@ class Workflows:
             failure = None
         elif failure is None:
             failure = Failure("_OTHER")
-        context = workflow.within(NO_CONTEXT)
+        span: Span | None = None
         if workflow.identity.recorded:
             try:
-                context = self._emit_root(workflow, status, failure, end_ns)
+                span = self._emit_root(workflow, status, failure, end_ns)
             except Exception:
                 self._telemetry.guard.caught("span")
         self._ledger.add(semconv.WORKFLOWS, (label, status.value))
-        self._telemetry.instruments.record(semconv.WORKFLOW_DURATION, elapsed, (label, status.value), context)
+        if self._telemetry.instruments.enabled:
+            context = trace.set_span_in_context(span, NO_CONTEXT) if span is not None else workflow.within(NO_CONTEXT)
+            self._telemetry.instruments.record(semconv.WORKFLOW_DURATION, elapsed, (label, status.value), context)
         if status is WorkflowStatus.STALLED:
             self._stall(workflow, failure)
         else:
             self._remember(transaction_id)
 
-    def _emit_root(self, workflow: Workflow, status: WorkflowStatus, failure: Failure | None, end_ns: int) -> Context:
+    def _emit_root(self, workflow: Workflow, status: WorkflowStatus, failure: Failure | None, end_ns: int) -> Span:
         attributes: dict[str, Any] = {**self._ids(workflow), semconv.WORKFLOW_STATUS: status.value}
         if failure is not None and workflow.failed_step is not None:
             attributes[semconv.FAILED_STEP] = workflow.failed_step
@@ -301,7 +305,7 @@ class Workflows:
         if failure is not None and recorded is not None and failure.exception is cause_of(recorded):
             failure = failure._replace(exception=None)
         finish(span, failure, None, end_ns)
-        return trace.set_span_in_context(span, NO_CONTEXT)
+        return span
 
     def _remember(self, transaction_id: str) -> None:
         if len(self._ended) >= _REMEMBERED:
