@@ -49,7 +49,7 @@ class Operation:
         """Start the span, as of the operation's start. A fault leaves the operation without one."""
         telemetry, parent = self._telemetry, self.context
         try:
-            span = telemetry.tracer.start_span(name, parent, kind, attributes, links, self.start_ns)
+            span = telemetry.starter.start(name, parent, kind, attributes, links, self.start_ns)
             self.context = set_span_in_context(span, parent)
             if span.is_recording():
                 self.span = span

@@ -21,7 +21,7 @@ from multiagents_otel import semconv
 from multiagents_otel.semconv import WorkflowStatus
 from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
 from multiagents_otel.telemetry.failure import Failure, cause_of
-from multiagents_otel.telemetry.identity import Identity, can_pin, decide, start_pinned
+from multiagents_otel.telemetry.identity import Identity, can_pin, decide
 from multiagents_otel.telemetry.in_flight import Flight, InFlight
 from multiagents_otel.telemetry.operation import finish
 from multiagents_otel.telemetry.workflow import Step, Workflow, from_metadata, to_metadata
@@ -236,9 +236,8 @@ class Workflows:
         if span is None:
             name = semconv.step_span(self._ledger.step(step.name))
             within = workflow.within(get_current())
-            span = start_pinned(
-                self._telemetry.tracer, step.identity, name, within, step.kind, attributes, (), step.start_ns
-            )
+            starter = self._telemetry.starter
+            span = starter.start(name, within, step.kind, attributes, None, step.start_ns, step.identity)
         else:
             span.set_attributes(attributes)
         self._telemetry.call_hook(self._telemetry.options.step_hook, span, workflow.saga, step.name)
@@ -288,15 +287,14 @@ class Workflows:
             name = semconv.workflow_span(self._ledger.workflow(workflow.workflow_id))
             parent = NonRecordingSpan(workflow.parent) if workflow.parent else trace.INVALID_SPAN
             context = trace.set_span_in_context(parent, get_current())
-            span = start_pinned(
-                self._telemetry.tracer,
-                workflow.identity,
+            span = self._telemetry.starter.start(
                 name,
                 context,
                 SpanKind.INTERNAL,
                 attributes,
                 workflow.links,
                 workflow.start_ns,
+                workflow.identity,
             )
         else:
             span.set_attributes(attributes)
