@@ -110,7 +110,10 @@ class EventBusInstrumentation:
                     telemetry.guard.caught("publish")
             if sending is None:
                 return await original(bus, *args, **kwargs)
-            args, kwargs = _with_data(sending.data, args, kwargs)
+            if len(args) == 2:
+                args = (args[0], sending.data)
+            else:
+                args, kwargs = _with_data(sending.data, args, kwargs)
             try:
                 result = await original(bus, *args, **kwargs)
             except BaseException as exception:

@@ -17,9 +17,9 @@ from opentelemetry.trace import Link
 
 from multiagents_otel import semconv
 from multiagents_otel.instrumentation.patching import PatchSet
-from multiagents_otel.telemetry.bus import Buses
+from multiagents_otel.telemetry.bus import Buses, BusInfo
 from multiagents_otel.telemetry.core import Telemetry, suppressed
-from multiagents_otel.telemetry.delivery import Delivery, Messages
+from multiagents_otel.telemetry.delivery import Delivery, Message, Messages
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.workflows import Workflows
 
@@ -32,19 +32,21 @@ class Subscription:
     Attributes:
         bus: the bus, weakly.
         instrumentation: None while it is off: the user's handler is called and nothing else.
+        info: what is known of the bus.
         siblings: the handlers of the same event type on the same bus, this one among them.
         is_async: the handler is known to be a coroutine function.
         starts_worker: it is a WorkerManager's: its execution, in a task of its own, is what is processed; the
             call only starts that task.
     """
 
-    __slots__ = ("bus", "event_type", "instrumentation", "is_async", "siblings", "starts_worker")
+    __slots__ = ("bus", "event_type", "info", "instrumentation", "is_async", "siblings", "starts_worker")
 
-    def __init__(self, handler: Any, instrumentation: Handlers, bus: Any, event_type: str) -> None:
+    def __init__(self, handler: Any, instrumentation: Handlers, bus: Any, info: BusInfo, event_type: str) -> None:
         try:
             self.bus: Callable[[], Any] = weakref.ref(bus)
         except TypeError:  # no weak references to it
             self.bus = lambda: bus
+        self.info = info
         self.event_type = event_type
         self.instrumentation: Handlers | None = instrumentation
         self.siblings: list[weakref.ref[Handler]] = []
@@ -140,15 +142,16 @@ class Handlers:
 
     def wrap(self, bus: Any, event_type: str, handler: Any) -> Handler:
         """Wrap a handler that is being subscribed."""
-        wrapper = Handler(handler, Subscription(handler, self, bus, event_type))
-        self._note(bus, wrapper)
+        wrapper = Handler(handler, Subscription(handler, self, bus, self._buses[bus], event_type))
+        self._note(wrapper)
         return wrapper
 
-    def _note(self, bus: Any, wrapper: Handler) -> None:
-        siblings = self._buses[bus].subscribed.setdefault(wrapper.subscription.event_type, [])
+    def _note(self, wrapper: Handler) -> None:
+        subscription = wrapper.subscription
+        siblings = subscription.info.subscribed.setdefault(subscription.event_type, [])
         siblings[:] = [ref for ref in siblings if ref() is not None]
         siblings.append(weakref.ref(wrapper))
-        wrapper.subscription.siblings = siblings
+        subscription.siblings = siblings
 
     def wrap_live(self, bus: Any) -> None:
         """Wrap the handlers that a bus holds already, in a ``handlers`` dict as RedisEventBus has."""
@@ -205,7 +208,8 @@ class Handlers:
             if bus is not None:
                 handler.__wrapped__ = _retaken(handler.__wrapped__, originals)
                 handler.subscription.instrumentation = self
-                self._note(bus, handler)
+                handler.subscription.info = self._buses[bus]
+                self._note(handler)
 
     @property
     def alive(self) -> list[Handler]:
@@ -221,16 +225,19 @@ class Handlers:
         try:
             if telemetry.idle and semconv.CARRIER_KEY not in data:
                 return None
-            bus, siblings = subscription.bus(), subscription.siblings
+            siblings = subscription.siblings
             handlers = 1 if len(siblings) <= 1 else sum(ref() is not None for ref in siblings)
-            delivery = self.delivery(bus, subscription.event_type, data, handlers, subscription.starts_worker)
+            delivery = self.delivery(
+                subscription.info, subscription.event_type, data, handlers, subscription.starts_worker
+            )
             ambient = context_api.get_current()
             links: tuple[Link, ...] | None = None
-            if ambient and not _in_listener(bus):  # what the listener's task has inherited is not meant for us
+            # What the listener's task has inherited is not meant for us.
+            if ambient and not _in_listener(subscription.bus()):
                 if suppressed(ambient):
                     delivery.suppress()
                 span = trace.get_current_span(ambient)
-                parent = trace.get_current_span(delivery.context).get_span_context()
+                parent = delivery.message.parent
                 # One that has ended is nobody's: the task of a listener that was started inside it still has it.
                 if span.is_recording() and (current := span.get_span_context()).span_id != parent.span_id:
                     links = (Link(current),)
@@ -243,13 +250,16 @@ class Handlers:
             return None
 
     def delivery(
-        self, bus: Any, event_type: str, data: MutableMapping[str, Any], handlers: int, deferred: bool
+        self, info: BusInfo, event_type: str, data: MutableMapping[str, Any], handlers: int, deferred: bool
     ) -> Delivery:
         """The delivery of an event's dict; its command, if it is a result, is answered."""
-        message = self._messages.take(self._telemetry, bus, event_type, data, handlers)
+        if handlers <= 1:  # nobody comes after it
+            message = Message(self._telemetry, event_type, data, 1)
+        else:
+            message = self._messages.take(self._telemetry, info, event_type, data, handlers)
         if message.kind == semconv.RESULT_EVENT and type(command_id := data.get("command_id")) is str:
             self._workflows.in_flight.remove(command_id)
-        delivery = Delivery(self._telemetry, self._buses[bus], message, data, deferred)
+        delivery = Delivery(self._telemetry, info, message, data, deferred)
         if OBSERVERS and not message.told and not message.excluded:
             message.told = True
             self._telemetry.tell("received", delivery)

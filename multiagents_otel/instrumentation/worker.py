@@ -140,7 +140,8 @@ class WorkerInstrumentation:
             if self._telemetry.idle:
                 return None
             event_type = f"command.{worker.get_worker_type()}"
-            return self._buses.handlers.delivery(manager.event_bus, event_type, event_data, 1, True)
+            info = self._buses.buses[manager.event_bus]
+            return self._buses.handlers.delivery(info, event_type, event_data, 1, True)
         except Exception:
             self._telemetry.guard.caught("process")
             return None

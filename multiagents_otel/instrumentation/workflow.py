@@ -83,7 +83,7 @@ class WorkflowInstrumentation:
     def _call(self, orchestrator: Any, result: Any = None, *, starting: bool = False) -> Call | None:
         """What a call into an orchestrator is known by; None if nothing of it is to be recorded."""
         try:
-            if self._telemetry.idle or any(ref() is orchestrator for ref in self._unseen):
+            if self._telemetry.idle or (self._unseen and any(ref() is orchestrator for ref in self._unseen)):
                 return None
             outer = CALL.get()
             if result is not None and outer is not None and outer.result is result:
@@ -216,7 +216,7 @@ class WorkflowInstrumentation:
             saga = workflow.saga
             if saga is None:
                 return  # stalled within this call: its command reached nobody
-            state = getattr(saga.state, "value", saga.state)
+            state = getattr(saga.state, "_value_", saga.state)
             if state == "completed":
                 self._workflows.end(workflow, WorkflowStatus.COMPLETED)
             elif state == "compensated":
@@ -267,7 +267,7 @@ class WorkflowInstrumentation:
         call.saga = saga
         call.workflow = self._workflows.find(saga, adopt=False)
         stalled = call.workflow is not None and call.workflow.stalled
-        state = getattr(saga.state, "value", saga.state)
+        state = getattr(saga.state, "_value_", saga.state)
         call.ended = self._workflows.has_ended(saga.transaction_id) or (state in ENDED_STATES and not stalled)
         if call.command_id is None:
             return

@@ -27,12 +27,18 @@ class BusInfo:
     def __init__(self, bus: object, system: str | None = None) -> None:
         url = getattr(bus, "redis_url", None)
         is_redis = isinstance(url, str)
-        self.system = system or (semconv.REDIS_SYSTEM if is_redis else semconv.DEFAULT_SYSTEM)
+        self._usual_system = semconv.REDIS_SYSTEM if is_redis else semconv.DEFAULT_SYSTEM
+        self.system = system or self._usual_system
         prefix = getattr(bus, "channel_prefix", "")
         self.prefix = prefix if isinstance(prefix, str) else ""
         self._server: dict[str, Any] = _server_of(url) if isinstance(url, str) else {}
         self.subscribed: dict[str, list[weakref.ref[Any]]] = {}
         self._bases: dict[tuple[str, str, str], dict[str, Any]] = {}
+
+    def rename(self, system: str | None) -> None:
+        """Take note of another ``messaging.system``; None: the usual one."""
+        self.system = system or self._usual_system
+        self._bases.clear()
 
     def attributes(self, operation: str, event: Event, workflow_id: str | None) -> dict[str, Any]:
         """The attributes of a ``send`` or ``process`` span at its start; the caller owns the dict."""
@@ -87,11 +93,12 @@ class Buses:
 
     def describe(self, bus: object, system: str | None) -> BusInfo:
         """Take note of a bus, with the ``messaging.system`` that its user gave."""
-        info = BusInfo(bus, system)
         key = id(bus)
         known = self._infos.get(key)
         if known is not None and known[0]() is bus:
-            info.subscribed = known[1].subscribed
+            known[1].rename(system)
+            return known[1]
+        info = BusInfo(bus, system)
         try:
             self._infos[key] = (weakref.ref(bus, lambda ref: self._forget(key, ref)), info)
         except TypeError:  # no weak references to it: kept, for a process has few buses

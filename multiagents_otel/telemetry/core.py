@@ -22,6 +22,7 @@ from multiagents_otel.telemetry.instruments import instruments_of
 from multiagents_otel.telemetry.ledger import Key
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.propagation import Delays, Propagation
+from multiagents_otel.telemetry.starting import Starter
 from multiagents_otel.version import __version__
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Telemetry:
 
     Attributes:
         tracer: the tracer; a no-op one until there is a provider.
+        starter: starts the tracer's spans.
         tracing: whether spans can be recorded; False with no provider, a no-op one or a disabled SDK.
         passive: neither spans nor metrics can be recorded: patched calls only hand context on.
         executing: the executions of workers under way.
@@ -76,6 +78,7 @@ class Telemetry:
         self.propagation = Propagation()
         self.delays = Delays()
         self.tracer: Tracer = NoOpTracer()
+        self.starter = Starter(self.tracer)
         self.tracing = False
         self.passive = True
         self.settled = False
@@ -110,6 +113,7 @@ class Telemetry:
         there = not isinstance(provider, trace.ProxyTracerProvider)
         if there:
             self.tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
+            self.starter = Starter(self.tracer)
             self.tracing = not isinstance(self.tracer, NoOpTracer)
             OBSERVERS.told_by(self.tracer)
         self.settled = self.instruments.settle() and there

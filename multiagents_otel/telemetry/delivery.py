@@ -8,7 +8,6 @@ from contextvars import ContextVar, Token
 from typing import Any, Final
 
 from opentelemetry import context as context_api
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind
 
@@ -37,6 +36,7 @@ class Message(Event):
     Attributes:
         fields: the carrier.
         context: the context that the carrier brings.
+        parent: the publisher's span in it.
         published_ns: when it was published, if its publisher told.
         workflow_id: the workflow's definition id, where the publisher told.
         outcome: ``success`` or ``error``; None where there is none, as for a command that was cancelled.
@@ -51,6 +51,7 @@ class Message(Event):
         "excluded",
         "fields",
         "outcome",
+        "parent",
         "published_ns",
         "size",
         "told",
@@ -64,7 +65,7 @@ class Message(Event):
         options, kind = telemetry.options, self.kind
         carrier = data.pop(semconv.CARRIER_KEY, None)
         fields = self.fields = carrier if type(carrier) is dict else {}
-        self.context = telemetry.propagation.extract(fields)
+        self.context, self.parent = telemetry.propagation.extract(fields)
         self.published_ns = told_time(fields)
         self.workflow_id = told_name(fields, semconv.CARRIER_WORKFLOW)
         self.excluded = bool(options.excluded_events) and matches(options.excluded_events, name)
@@ -113,11 +114,9 @@ class Messages:
         self._shared: dict[tuple[int, str | None, int | None], Message] = {}
 
     def take(
-        self, telemetry: Telemetry, bus: object, name: str, data: MutableMapping[str, Any], handlers: int
+        self, telemetry: Telemetry, info: BusInfo, name: str, data: MutableMapping[str, Any], handlers: int
     ) -> Message:
-        """The message of a dict that a handler is about to be given; ``handlers``: how many get the same one."""
-        if handlers <= 1:  # nobody comes after it
-            return Message(telemetry, name, data, 1)
+        """The message of a dict that is about to be given to one of several ``handlers``."""
         event_id, carrier = text(data.get("id")), data.get(semconv.CARRIER_KEY)
         keys: list[tuple[int, str | None, int | None]] = [(id(data), event_id, None)]
         if type(carrier) is not dict:
@@ -125,7 +124,7 @@ class Messages:
             if message is not None and message.waiting > 0:
                 return message
         elif event_id is not None and (published := told_time(carrier)) is not None:
-            keys.append((id(bus), event_id, published))
+            keys.append((id(info), event_id, published))
             message = self._shared.get(keys[1])
             if message is not None and message.waiting > 0:
                 del data[semconv.CARRIER_KEY]
@@ -170,8 +169,7 @@ class Delivery(Operation):
         self.recorded = telemetry.tracing and (message.kind != semconv.STATUS_EVENT or telemetry.options.status_events)
         if self.recorded and message.workflow_id is not None:
             # The workflow's sampling decision was made once: what is not sampled costs no span.
-            parent = trace.get_current_span(message.context).get_span_context()
-            self.recorded = bool(parent.trace_flags & 1) or not parent.is_valid
+            self.recorded = bool(message.parent.trace_flags & 1) or not message.parent.is_valid
         self.spans = self.recorded and not message.excluded
 
     def suppress(self) -> None:
@@ -206,7 +204,7 @@ class Delivery(Operation):
 
     def attach(self) -> None:
         """Make this the delivery that the handler's code is in."""
-        super().attach()
+        self._context_token = context_api.attach(self.context)
         self._delivery_token = DELIVERY.set(self)
         # A bus that calls handlers inside publish(): what the publisher is doing is not what the handler does.
         if STAGE.get() is not None:
@@ -228,7 +226,9 @@ class Delivery(Operation):
         if self._stage_token is not None:
             STAGE.reset(self._stage_token)
             self._stage_token = None
-        super().detach()
+        if self._context_token is not None:
+            context_api.detach(self._context_token)
+            self._context_token = None
 
     def forget(self) -> None:
         """The coroutine is being closed in a context that may not be its own: nothing can be given back."""

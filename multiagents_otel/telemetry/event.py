@@ -41,20 +41,29 @@ class Event:
 
     __slots__ = ("correlation_id", "id", "kind", "name", "transaction_id")
 
+    id: str | None
+    correlation_id: str | None
+    transaction_id: str | None
+
     def __init__(self, name: str, data: Mapping[str, Any]) -> None:
         self.name = name
-        # What an id nearly always is, is seen here; this runs for every event, and a call is half of text()'s price.
-        value = data.get("id")
-        self.id = value if type(value) is str and value.isascii() and value and len(value) <= _MAX_ID else text(value)
         metadata = data.get("metadata")
         if type(metadata) is not dict:
             metadata = _NOTHING
-        value = metadata.get("correlation_id")
-        usual = type(value) is str and value.isascii() and value and len(value) <= _MAX_ID
-        self.correlation_id = value if usual else text(value)
-        value = metadata.get("transaction_id")
-        usual = type(value) is str and value.isascii() and value and len(value) <= _MAX_ID
-        self.transaction_id = value if usual else text(value)
+        own, correlation = data.get("id"), metadata.get("correlation_id")
+        transaction = metadata.get("transaction_id")
+        # What the ids nearly always are is seen at one look; this runs for every event.
+        if (
+            type(own) is type(correlation) is type(transaction) is str
+            and own
+            and correlation
+            and transaction
+            and len(ids := own + correlation + transaction) <= _MAX_ID
+            and ids.isascii()
+        ):
+            self.id, self.correlation_id, self.transaction_id = own, correlation, transaction
+        else:
+            self.id, self.correlation_id, self.transaction_id = text(own), text(correlation), text(transaction)
         kind = data.get("type")
         # Nothing else is looked up: it may not be hashable, or say no matter what when it is compared.
         known = _KINDS.get(kind) if type(kind) is str or isinstance(kind, Enum) else semconv.EVENT
@@ -74,10 +83,8 @@ class Event:
     def step(self) -> str | None:
         """The step that a command or its result belongs to: their correlation id is ``<transaction>.<step>``."""
         transaction, correlation = self.transaction_id, self.correlation_id
-        if transaction and correlation and correlation.startswith(transaction):
-            at = len(transaction)
-            if correlation[at : at + 1] == ".":
-                return correlation[at + 1 :] or None
+        if transaction and correlation and correlation.startswith(transaction + "."):
+            return correlation[len(transaction) + 1 :] or None
         return None
 
 

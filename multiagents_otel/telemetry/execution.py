@@ -113,7 +113,8 @@ class Execution(Operation):
             self.open(semconv.worker_span(self.label), kind, attributes)
             if self._telemetry.options.capture_content:
                 capture(self._telemetry, self.span, semconv.EVENT_PAYLOAD, payload)
-        self.attach()
+        if self.context is not delivery.context:  # without a span of its own it is current already
+            self.attach()
         if not self._excluded:
             self._telemetry.executing.add(self)
         if OBSERVERS:
@@ -145,10 +146,11 @@ class Execution(Operation):
         self._failure = failure._replace(exception=None) if failure is not None else None
         telemetry, label = self._telemetry, self.label
         telemetry.executing.discard(self)
-        self.close(failure, {semconv.WORKER_OUTCOME: outcome.value}, self._cancelled_ns)
+        told = outcome.value
+        self.close(failure, {semconv.WORKER_OUTCOME: told}, self._cancelled_ns)
         if not self._excluded:
             ledger = telemetry.ledger
-            status = semconv.ERROR if outcome is Outcome.TIMEOUT else outcome.value
+            status = semconv.ERROR if outcome is Outcome.TIMEOUT else told
             ledger.add(semconv.WORKER_EXECUTIONS, (label, status))
             if failure is not None:
                 ledger.add(semconv.WORKER_ERRORS, (label, ledger.error(failure.error_type)))

@@ -2,8 +2,7 @@
 
 A workflow may be finished by another process than the one that started it. So the ids, the start and
 the sampling decision of its span are settled at the start and kept with the saga; whoever sees the
-end emits the span with them. For that a tracer's own id generator and sampler are stood in for, on a
-copy of the tracer that lives for one span: nothing that anybody else uses is touched.
+end emits the span with them: an identity stands for a tracer's own id generator and sampler.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TraceFlags, Tracer, TraceState, get_current_span
+from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, Tracer, TraceState, get_current_span
 
 _RANDOM = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
 
@@ -100,22 +99,3 @@ def decide(tracer: Any, name: str, parent: Context, attributes: Mapping[str, Any
     added = {key: value for key, value in (result.attributes or {}).items() if key not in attributes}
     span_context = SpanContext(trace_id, tracer.id_generator.generate_span_id(), False, flags, result.trace_state)
     return Identity(span_context, result.decision, added)
-
-
-def start_pinned(
-    tracer: Any,
-    identity: Identity,
-    name: str,
-    parent: Context,
-    kind: SpanKind,
-    attributes: Mapping[str, Any],
-    links: Sequence[Link],
-    start_ns: int,
-) -> Span:
-    """Start the span that an identity was fixed for."""
-    pinned = object.__new__(type(tracer))  # what copy.copy() would do, at a fifth of its price
-    pinned.__dict__.update(tracer.__dict__)
-    tracer = pinned
-    tracer.id_generator = tracer.sampler = identity
-    span: Span = tracer.start_span(name, parent, kind, attributes, links, start_ns)
-    return span

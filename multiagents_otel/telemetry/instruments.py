@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ class Instruments:
         self.enabled = False
         self.messaging = False
         self.meter = meter
-        self._attributes: dict[tuple[str, Key], dict[str, str]] = {}
+        self._attributes: defaultdict[str, dict[Key, dict[str, str]]] = defaultdict(dict)
         self._histograms: dict[str, Any] = {}
         self._create(semconv.INSTRUMENTS)
         if messaging:
@@ -69,15 +70,18 @@ class Instruments:
     def record(self, row: Instrument, value: float, key: Key, context: Context) -> None:
         """Record one measurement with the context of its span, which becomes the exemplar's."""
         if self.enabled:
-            self._histograms[row.name].record(value, self._attribute_set(row, key), context)
+            name = row.name
+            attributes = self._attributes[name].get(key) or self._attribute_set(row, key)
+            self._histograms[name].record(value, attributes, context)
 
     def _attribute_set(self, row: Instrument, key: Key) -> dict[str, str]:
         # The same dict for the same key: the SDK reads it and keeps no reference that it changes.
-        attributes = self._attributes.get((row.name, key))
+        known = self._attributes[row.name]
+        attributes = known.get(key)
         if attributes is None:
             attributes = {name: value for name, value in zip(row.attributes, key, strict=True) if value}
-            if len(self._attributes) < 10_000:
-                self._attributes[row.name, key] = attributes
+            if len(known) < 2_000:
+                known[key] = attributes
         return attributes
 
     def _create(self, rows: Sequence[Instrument]) -> None:

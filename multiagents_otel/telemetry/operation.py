@@ -51,7 +51,7 @@ class Operation:
         """Start the span, as of the operation's start. A fault leaves the operation without one."""
         telemetry, parent = self._telemetry, self.context
         try:
-            span = telemetry.tracer.start_span(name, parent, kind, attributes, links, self.start_ns)
+            span = telemetry.starter.start(name, parent, kind, attributes, links, self.start_ns)
             self.context = set_span_in_context(span, parent)
             if span.is_recording():
                 self.span = span
@@ -119,7 +119,8 @@ def finish(span: Span, failure: Failure | None, attributes: Mapping[str, Any] | 
     """End a span with its last attributes, and with status, ``error.type`` and exception event if it failed."""
     try:
         if attributes:
-            span.set_attributes(attributes)
+            for key, value in attributes.items():  # there are few: quicker than all of them at once
+                span.set_attribute(key, value)
         if failure is not None:
             span.set_attribute(semconv.ERROR_TYPE, failure.error_type)
             redacted = ["status"] if has_mark(failure.message) else []

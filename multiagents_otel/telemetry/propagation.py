@@ -102,12 +102,12 @@ class Propagation:
         else:
             propagate.inject(carrier, context)
 
-    def extract(self, carrier: dict[str, Any]) -> Context:
-        """The context that a carrier holds, on top of an empty one: the listener's own must not leak in."""
+    def extract(self, carrier: dict[str, Any]) -> tuple[Context, SpanContext]:
+        """What a carrier holds, on top of an empty context (the listener's own must not leak in), and its span's."""
         if self._default() and "tracestate" not in carrier and "baggage" not in carrier:
             span_context = parse_traceparent(carrier.get(_TRACEPARENT))
             if span_context is not None:
-                return trace.set_span_in_context(NonRecordingSpan(span_context), Context())
+                return trace.set_span_in_context(NonRecordingSpan(span_context), Context()), span_context
         fields = {
             key: value
             for key, value in carrier.items()
@@ -119,7 +119,8 @@ class Propagation:
         if "baggage" in fields:
             members = [m for m in fields["baggage"].split(",")[:180] if _BAGGAGE_MEMBER.fullmatch(m.strip(" \t"))]
             fields["baggage"] = ",".join(members)
-        return propagate.extract(fields, Context())
+        context = propagate.extract(fields, Context())
+        return context, trace.get_current_span(context).get_span_context()
 
 
 def told_name(fields: dict[str, Any], key: str) -> str | None:
@@ -129,7 +130,8 @@ def told_name(fields: dict[str, Any], key: str) -> str | None:
 
 def told_time(fields: dict[str, Any]) -> int | None:
     """The publication that a carrier tells (ns since the epoch)."""
-    return nanoseconds(fields.get(semconv.CARRIER_PUBLISHED))
+    value = fields.get(semconv.CARRIER_PUBLISHED)
+    return value if type(value) is int and 0 < value < 1 << 63 else None
 
 
 def nanoseconds(value: object) -> int | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final
 
+from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import get_current
 from opentelemetry.trace import SpanContext, SpanKind
@@ -81,23 +82,26 @@ class Sending(Operation):
         data: what is published in the place of the caller's event: a copy with the carrier.
     """
 
-    # Class attributes are the defaults of what most events have no need of.
-    receivers: int | None = None
-    cluster = False
-    size: int | None = None
-    _compensate: Operation | None = None
-    _flight: str | None = None
-    _given: dict[str, Any] | None = None
-    _before: dict[str, Any] | None = None
-    _late_attributes: dict[str, Any] | None = None
+    __slots__ = (
+        "_before", "_compensate", "_event", "_excluded", "_flight", "_given", "_info", "_late", "_sending_token",
+        "_stage", "_workflow_id", "_workflows", "bus", "carrier", "cluster", "data", "receivers", "size",
+    )  # fmt: skip
 
     def __init__(
         self, telemetry: Telemetry, workflows: Workflows, bus: object, info: BusInfo, name: str, data: Mapping[str, Any]
     ) -> None:
-        super().__init__(telemetry, get_current())
+        ambient = get_current()
+        super().__init__(telemetry, ambient)
         self._workflows = workflows
         self._info = info
         self.bus = bus
+        self.receivers: int | None = None
+        self.cluster = False
+        self.size: int | None = None
+        self._compensate: Operation | None = None
+        self._flight: str | None = None
+        self._given: dict[str, Any] | None = None
+        self._before: dict[str, Any] | None = None
         options = telemetry.options
         event = self._event = Event(name, data)
         kind, transaction_id = event.kind, event.transaction_id
@@ -112,27 +116,28 @@ class Sending(Operation):
             stage = self._stage = None
         if workflow_id is None and execution is not None:
             workflow_id = execution.delivery.message.workflow_id
-        current = trace.get_current_span(self.context)
+        self._workflow_id = workflow_id
+        current = trace.get_current_span(ambient)
         parent = current.get_span_context()
         spans = telemetry.tracing and (kind != semconv.STATUS_EVENT or options.status_events)
         if spans:
-            if len(self.context) > 1 and suppressed(self.context):
+            if suppressed(ambient):
                 spans = False
             elif workflow_id is not None:
                 # The workflow's sampling decision was made once: what is not sampled costs no span.
                 spans = bool(parent.trace_flags & 1) or not parent.is_valid or current.is_recording()
         if stage is not None and kind == semconv.COMPENSATION_EVENT:
             parent = self._start_compensate(stage.workflow, spans)
+        self._late = False
         if spans and not self._excluded:
-            attributes = info.attributes(semconv.SEND, event, workflow_id)
             if options.detailed_timing:
-                self.open(telemetry.span_name(semconv.SEND, name), SpanKind.PRODUCER, attributes)
+                self._open()
                 if self.span is not None:
                     parent = self.span.get_span_context()
             elif stage is not None and stage.step is not None:
-                stage.step.attributes = attributes
+                stage.step.attributes = info.attributes(semconv.SEND, event, workflow_id)
             else:
-                self._late_attributes = attributes
+                self._late = True
         if options.capture_content and kind not in _TOLD_BY_WORKER:
             capture(telemetry, self.span, semconv.EVENT_PAYLOAD, data.get("payload", data))
         if options.publish_hook is not None:
@@ -158,8 +163,14 @@ class Sending(Operation):
             self._given, self._before = data, self.data.copy()
         else:
             self.data = _with_carrier(data, carrier)
-        self._sending_token: Token[Sending | None] | None = None
-        self.attach()
+        if self.context is not ambient:  # without a span of its own it is current already
+            self._context_token = context_api.attach(self.context)
+        self._sending_token: Token[Sending | None] | None = SENDING.set(self)
+
+    def _open(self) -> None:
+        name = self._telemetry.span_name(semconv.SEND, self._event.name)
+        attributes = self._info.attributes(semconv.SEND, self._event, self._workflow_id)
+        self.open(name, SpanKind.PRODUCER, attributes)
 
     @property
     def event(self) -> Event:
@@ -167,7 +178,7 @@ class Sending(Operation):
         return self._event
 
     def attach(self) -> None:
-        """Make this the publication that is under way."""
+        """Make this the publication that is under way, again after a :meth:`detach`."""
         super().attach()
         self._sending_token = SENDING.set(self)
 
@@ -230,7 +241,9 @@ class Sending(Operation):
         token, self._sending_token = self._sending_token, None
         if token is not None and not given_back(SENDING, token):
             super().forget()
-        super().detach()
+        if self._context_token is not None:
+            context_api.detach(self._context_token)
+            self._context_token = None
 
     def forget(self) -> None:
         """The coroutine is being closed, in a context that may not be its own."""
@@ -290,9 +303,8 @@ class Sending(Operation):
         if self.size is not None:
             late = late or {}
             late[semconv.MESSAGING_BODY_SIZE] = self.size
-        if failure is not None and self._late_attributes is not None and self._compensate is None:
-            # Without detailed timing a failed publish that no step can tell of gets its span after all.
-            self.open(telemetry.span_name(semconv.SEND, event.name), SpanKind.PRODUCER, self._late_attributes)
+        if failure is not None and self._late and self._compensate is None:
+            self._open()  # without detailed timing a failed publish that no step can tell of gets its span after all
         self.close(failure, late)
         if failure is not None and self.span is not None:
             # The exception is told once: on `send`, or on what stands for it without detailed timing.

@@ -21,7 +21,7 @@ from multiagents_otel import semconv
 from multiagents_otel.semconv import WorkflowStatus
 from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
 from multiagents_otel.telemetry.failure import Failure, cause_of
-from multiagents_otel.telemetry.identity import Identity, can_pin, decide, start_pinned
+from multiagents_otel.telemetry.identity import Identity, can_pin, decide
 from multiagents_otel.telemetry.in_flight import Flight, InFlight
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import finish
@@ -215,18 +215,20 @@ class Workflows:
             workflow.failed_step = step.name
         telemetry = self._telemetry
         seconds, end_ns = elapsed(step.start_ns, step.start)
-        context = NO_CONTEXT
+        span: Span | None = None
         if step.identity.recorded:
             try:
-                context = self._emit_step(workflow, step, failure, end_ns)
+                span = self._emit_step(workflow, step, failure, end_ns)
             except Exception:
                 telemetry.guard.caught("span")
-        key = (self._ledger.workflow(workflow.workflow_id), self._ledger.step(step.name))
-        telemetry.instruments.record(semconv.STEP_DURATION, seconds, key, context)
+        if telemetry.instruments.enabled:
+            context = trace.set_span_in_context(span, NO_CONTEXT) if span is not None else NO_CONTEXT
+            key = (self._ledger.workflow(workflow.workflow_id), self._ledger.step(step.name))
+            telemetry.instruments.record(semconv.STEP_DURATION, seconds, key, context)
         if OBSERVERS:
             telemetry.tell("step_ended", workflow, step, failure, seconds)
 
-    def _emit_step(self, workflow: Workflow, step: Step, failure: Failure | None, end_ns: int) -> Context:
+    def _emit_step(self, workflow: Workflow, step: Step, failure: Failure | None, end_ns: int) -> Span:
         attributes: dict[str, Any] = {**workflow.ids, semconv.STEP_NAME: step.name, **step.attributes}
         if step.worker is not None:
             attributes[semconv.WORKER_NAME] = step.worker
@@ -240,14 +242,13 @@ class Workflows:
         if span is None:
             name = semconv.step_span(self._ledger.step(step.name))
             within = workflow.within(get_current())
-            span = start_pinned(
-                self._telemetry.tracer, step.identity, name, within, step.kind, attributes, (), step.start_ns
-            )
+            starter = self._telemetry.starter
+            span = starter.start(name, within, step.kind, attributes, None, step.start_ns, step.identity)
         else:
             span.set_attributes(attributes)
         self._telemetry.call_hook("step_hook", span, workflow.saga, step.name)
         finish(span, failure, None, end_ns)
-        return trace.set_span_in_context(span, NO_CONTEXT)
+        return span
 
     # --- a workflow's end ----------------------------------------------------------------------
 
@@ -268,14 +269,16 @@ class Workflows:
             failure = None
         elif failure is None:
             failure = Failure(semconv.OTHER)
-        context = workflow.within(NO_CONTEXT)
+        span: Span | None = None
         if workflow.identity.recorded:
             try:
-                context = self._emit_root(workflow, status, failure, end_ns)
+                span = self._emit_root(workflow, status, failure, end_ns)
             except Exception:
                 self._telemetry.guard.caught("span")
         self._ledger.add(semconv.WORKFLOWS, (label, status.value))
-        self._telemetry.instruments.record(semconv.WORKFLOW_DURATION, seconds, (label, status.value), context)
+        if self._telemetry.instruments.enabled:
+            context = trace.set_span_in_context(span, NO_CONTEXT) if span is not None else workflow.within(NO_CONTEXT)
+            self._telemetry.instruments.record(semconv.WORKFLOW_DURATION, seconds, (label, status.value), context)
         if OBSERVERS:
             self._telemetry.tell("workflow_ended", workflow, status, failure, seconds)
         if status is WorkflowStatus.STALLED:
@@ -283,7 +286,7 @@ class Workflows:
         else:
             self._remember(transaction_id)
 
-    def _emit_root(self, workflow: Workflow, status: WorkflowStatus, failure: Failure | None, end_ns: int) -> Context:
+    def _emit_root(self, workflow: Workflow, status: WorkflowStatus, failure: Failure | None, end_ns: int) -> Span:
         attributes: dict[str, Any] = {**workflow.ids, semconv.WORKFLOW_STATUS: status.value}
         if failure is not None and workflow.failed_step is not None:
             attributes[semconv.FAILED_STEP] = workflow.failed_step
@@ -292,15 +295,14 @@ class Workflows:
             name = semconv.workflow_span(self._ledger.workflow(workflow.workflow_id))
             parent = NonRecordingSpan(workflow.parent) if workflow.parent else trace.INVALID_SPAN
             context = trace.set_span_in_context(parent, get_current())
-            span = start_pinned(
-                self._telemetry.tracer,
-                workflow.identity,
+            span = self._telemetry.starter.start(
                 name,
                 context,
                 SpanKind.INTERNAL,
                 attributes,
                 workflow.links,
                 workflow.start_ns,
+                workflow.identity,
             )
         else:
             span.set_attributes(attributes)
@@ -309,7 +311,7 @@ class Workflows:
         if failure is not None and recorded is not None and failure.exception is cause_of(recorded):
             failure = failure._replace(exception=None)
         finish(span, failure, None, end_ns)
-        return trace.set_span_in_context(span, NO_CONTEXT)
+        return span
 
     def _remember(self, transaction_id: str) -> None:
         if len(self._ended) >= _REMEMBERED:
