@@ -11,15 +11,19 @@ if TYPE_CHECKING:
     from multiagents_otel.config import OptionError
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
     from multiagents_otel.logs import CompositeLogger, ConsoleLogger, FileLogger, OtelLogger
+    from multiagents_otel.monitors.business import BusinessMetricsMonitor
     from multiagents_otel.monitors.event_monitor import EventMonitor
+    from multiagents_otel.monitors.metrics_collector import MetricsCollector
     from multiagents_otel.monitors.worker_monitor import WorkerMonitor
     from multiagents_otel.telemetry.instruments import views
 
 __all__ = [
+    "BusinessMetricsMonitor",
     "CompositeLogger",
     "ConsoleLogger",
     "EventMonitor",
     "FileLogger",
+    "MetricsCollector",
     "MultiAgentsInstrumentor",
     "OptionError",
     "OtelLogger",
@@ -31,10 +35,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BusinessMetricsMonitor": "multiagents_otel.monitors.business",
     "CompositeLogger": "multiagents_otel.logs",
     "ConsoleLogger": "multiagents_otel.logs",
     "EventMonitor": "multiagents_otel.monitors.event_monitor",
     "FileLogger": "multiagents_otel.logs",
+    "MetricsCollector": "multiagents_otel.monitors.metrics_collector",
     "MultiAgentsInstrumentor": "multiagents_otel.instrumentation",
     "OptionError": "multiagents_otel.config",
     "OtelLogger": "multiagents_otel.logs",

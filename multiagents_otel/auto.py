@@ -9,6 +9,7 @@ from typing import Any
 from multiagents_otel import pipeline, semconv
 from multiagents_otel.config import Options
 from multiagents_otel.instrumentation import MultiAgentsInstrumentor
+from multiagents_otel.instrumentation.process_metrics import record_process_metrics
 from multiagents_otel.lifecycle import Lifecycle, resource_of
 
 _logger = logging.getLogger("multiagents_otel")
@@ -59,6 +60,7 @@ def _activate(
         given = {"traces": tracer_provider, "metrics": meter_provider, "logs": logger_provider}
         given = {signal: provider for signal, provider in given.items() if provider is not None}
         _watch(pipeline.ensure(given), chosen.flush_timeout)
+        record_process_metrics(meter_provider)
     # OTEL_CONFIG_FILE may have activated it just now, with the options that it holds.
     if not instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.instrument(

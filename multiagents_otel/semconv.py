@@ -76,6 +76,10 @@ SERVICE_INSTANCE_ID: Final = "service.instance.id"
 TELEMETRY_DISTRO_NAME: Final = "telemetry.distro.name"
 TELEMETRY_DISTRO_VERSION: Final = "telemetry.distro.version"
 
+NETWORK_IO_DIRECTION: Final = "network.io.direction"
+TRANSMIT: Final = "transmit"
+RECEIVE: Final = "receive"
+
 # --- words -----------------------------------------------------------------------------------
 
 
@@ -166,6 +170,8 @@ _WORKFLOW: Final = (
     0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0,
 )  # fmt: skip
 _SIZE: Final = tuple(float(n) for n in (256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216))
+_LAG: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_CUSTOM: Final = (*(float(f"{step}e{decade}") for decade in range(-3, 5) for step in (1, 2.5, 5)), 1e5)
 _MESSAGING: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 
 COUNTER: Final = "counter"
@@ -351,6 +357,37 @@ COMPENSATIONS = Instrument(
     "Compensations requested, and whether anybody received the request.",
     (WORKFLOW_ID, STATUS),
 )
+SYSTEM_CPU = Instrument(
+    "multiagents.system.cpu",
+    GAUGE,
+    "%",
+    "CPU of the machine in use since the last collection, of all its cores.",
+)
+SYSTEM_MEMORY = Instrument("multiagents.system.memory", GAUGE, "%", "Memory of the machine in use.")
+SYSTEM_DISK = Instrument(
+    "multiagents.system.disk", GAUGE, "%", "Space in use on the root file system, as a MetricsCollector last saw it."
+)
+SYSTEM_NETWORK_IO = Instrument(
+    "multiagents.system.network.io",
+    COUNTER,
+    "By",
+    "Bytes through the machine's network interfaces, while there is a MetricsCollector.",
+    (NETWORK_IO_DIRECTION,),
+)
+REDIS_CONNECTIONS = Instrument(
+    "multiagents.redis.connections",
+    GAUGE,
+    "{connection}",
+    "Clients of the Redis servers in use, as a MetricsCollector last saw them.",
+)
+EVENT_LOOP_LAG = Instrument(
+    "multiagents.event_loop.lag",
+    HISTOGRAM,
+    "s",
+    "How late an event loop calls what is due, probed once a second.",
+    (),
+    _LAG,
+)
 OTEL_ERRORS = Instrument(
     "multiagents.otel.errors",
     COUNTER,
@@ -383,8 +420,22 @@ INSTRUMENTS: Final[tuple[Instrument, ...]] = (
     ACTIVE_WORKFLOWS,
     STEP_DURATION,
     COMPENSATIONS,
+    SYSTEM_CPU,
+    SYSTEM_MEMORY,
+    SYSTEM_DISK,
+    SYSTEM_NETWORK_IO,
+    REDIS_CONNECTIONS,
+    EVENT_LOOP_LAG,
     OTEL_ERRORS,
 )
+
+CUSTOM_BOUNDARIES: Final = _CUSTOM
+
+
+def custom_metric(name: str) -> str:
+    """``multiagents.custom.<name>``: the histogram of a user's own metric."""
+    return f"multiagents.custom.{name}"
+
 
 # The conventions' messaging instruments, off by default (``messaging_metrics=True``).
 _MESSAGING_ATTRIBUTES: Final = (MESSAGING_OPERATION_NAME, MESSAGING_SYSTEM, MESSAGING_DESTINATION, ERROR_TYPE)

@@ -29,8 +29,6 @@ class BuiltinReplacement:
         self._telemetry = telemetry
         self._patches = patches
         self._on: bool = telemetry.options.replace_builtin_monitors
-        if not hasattr(import_module("multiagents_otel"), "EventMonitor"):
-            self._on = False  # TODO: until the monitors are there
 
     def table(self) -> list[Patch]:
         """The rows; none with ``replace_builtin_monitors=False``."""

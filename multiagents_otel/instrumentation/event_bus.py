@@ -18,6 +18,7 @@ from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.telemetry.bus import Buses
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import INCOMING
+from multiagents_otel.telemetry.lag import LoopLag
 from multiagents_otel.telemetry.sending import SENDING, Sending
 from multiagents_otel.telemetry.workflows import Workflows
 
@@ -43,6 +44,7 @@ class EventBusInstrumentation:
         self._clients: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self.buses = Buses()
         self.handlers = Handlers(telemetry, workflows, patches, self.buses)
+        self._lag = LoopLag(telemetry)
         telemetry.instruments.gauges[semconv.LISTENER_ACTIVE.name] = self._listeners
 
     def table(self) -> list[Patch]:
@@ -62,6 +64,7 @@ class EventBusInstrumentation:
     def adopt(self, bus: Any, system: str | None = None) -> None:
         """Instrument the class of a bus, wherever in its bases each method comes from, and its live handlers."""
         _ = self.buses[bus]
+        self._lag.watch()
         if system is not None:
             self.buses.describe(bus, system)
         for name in _METHODS:
@@ -80,6 +83,7 @@ class EventBusInstrumentation:
 
     def release(self, replacements: Mapping[Any, str]) -> None:
         """Give every bus and its Redis client back what was theirs; ``replacements`` are undone by now."""
+        self._lag.on = False
         self.handlers.release(replacements)
         for client, (replacement, own) in list(self._clients.items()):
             if vars(client).get("publish") is replacement:
@@ -201,6 +205,7 @@ class EventBusInstrumentation:
         own = attributes.get("publish")  # the user may have put one there
         if own is not None and getattr(own, _WATCHES, None) is self:
             return
+        self._lag.watch()
         original = client.publish
         cluster = any(cls.__name__ == "RedisCluster" for cls in type(client).__mro__)
         guard = self._telemetry.guard
@@ -295,6 +300,7 @@ class EventBusInstrumentation:
         event_type = args[0] if args else kwargs.get("event_type")
         if not isinstance(event_type, str):
             return args, kwargs
+        self._lag.watch()
         if len(args) >= 2:
             return (args[0], change(bus, event_type, args[1]), *args[2:]), kwargs
         if callable(kwargs.get("handler")):

@@ -25,8 +25,10 @@ from multiagents_otel.instrumentation.step import ORCHESTRATOR_MODULE, StepInstr
 from multiagents_otel.instrumentation.worker import WorkerInstrumentation
 from multiagents_otel.instrumentation.workflow import WorkflowInstrumentation
 from multiagents_otel.logs.processor import add_first
+from multiagents_otel.telemetry import in_force
 from multiagents_otel.telemetry.bus import Buses
 from multiagents_otel.telemetry.core import Telemetry
+from multiagents_otel.telemetry.system import SYSTEM
 from multiagents_otel.telemetry.workflows import Workflows
 
 _logger = logging.getLogger("multiagents_otel")
@@ -49,6 +51,8 @@ class _Instrumentation:
         steps = StepInstrumentation(self.telemetry, self.workflows, self.patches)
         parts = (self.logs, self.buses, self.workers, self.orchestrators, steps, builtins)
         self.table: list[Patch] = [patch for part in parts for patch in part.table()]
+        SYSTEM.install(self.telemetry.instruments)
+        in_force.enter(self.telemetry, self.workflows.in_flight, self.buses.buses)
 
     def apply(self, module: str | None = None) -> bool:
         """Apply the rows of one module, or of every module that is imported; False if nothing stays in place."""
@@ -81,6 +85,7 @@ class _Instrumentation:
 
     def remove(self) -> list[Handler]:
         """Take everything out; returns the handlers that could not be reached and now only pass through."""
+        in_force.leave()
         handlers, replacements = self.buses.handlers.alive, self.patches.replacements()
         self.patches.undo()
         self.buses.release(replacements)

@@ -44,7 +44,9 @@ def plain_fields(fields: dict[str, Any]) -> tuple[dict[str, Any], int]:
         if len(fields) <= _NODES:
             return fields, characters
     copier = _Copier()
-    return {text_of(key, _SHORT): copier.plain(value, 0) for key, value in copier.some(fields.items())}, copier.characters
+    return {
+        text_of(key, _SHORT): copier.plain(value, 0) for key, value in copier.some(fields.items())
+    }, copier.characters
 
 
 def text_of(value: object, limit: int = TEXT_LIMIT) -> str:

@@ -28,7 +28,9 @@ class WorkflowIds(LogRecordProcessor):
                 span = trace.get_current_span(current.context()).get_span_context()
                 record.trace_id, record.span_id, record.trace_flags = span.trace_id, span.span_id, span.trace_flags
             attributes = record.attributes
-            if (transaction := current.transaction_id()) is not None and semconv.TRANSACTION_ID not in (attributes or ()):
+            if (transaction := current.transaction_id()) is not None and semconv.TRANSACTION_ID not in (
+                attributes or ()
+            ):
                 if attributes is None:
                     record.attributes = {semconv.TRANSACTION_ID: transaction}
                 else:

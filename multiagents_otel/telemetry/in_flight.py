@@ -62,6 +62,9 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._flights)
 
+    def __contains__(self, command_id: object) -> bool:
+        return command_id in self._flights
+
     def add(self, command_id: str, worker: str, timeout: float, workflow: Workflow | None, step: Step | None) -> None:
         """A command is being published."""
         if command_id in self._flights:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.view import View
 
 Gauge = Callable[[], Mapping[Key, int]]
+Reading = Callable[[], Mapping[Key, float]]
 
 
 class Instruments:
@@ -30,7 +31,9 @@ class Instruments:
 
     Attributes:
         ledger: the sums that counters and gauges read.
+        meter: what they, and a user's own metrics, are made with.
         gauges: by instrument name, what gives a gauge's values at collection.
+        readings: the same for what is read and not counted, gauge or counter: what it does not give is unknown, not 0.
         active: whether callbacks observe anything.
         enabled: False for a provider that records nothing: none set yet, a no-op one, ``OTEL_SDK_DISABLED``.
     """
@@ -38,10 +41,11 @@ class Instruments:
     def __init__(self, meter: Meter, *, messaging: bool) -> None:
         self.ledger = Ledger()
         self.gauges: dict[str, Gauge] = {}
+        self.readings: dict[str, Reading] = {}
         self.active = True
         self.enabled = False
         self.messaging = False
-        self._meter = meter
+        self.meter = meter
         self._attributes: dict[tuple[str, Key], dict[str, str]] = {}
         self._histograms: dict[str, Any] = {}
         self._create(semconv.INSTRUMENTS)
@@ -51,7 +55,7 @@ class Instruments:
     def settle(self) -> bool:
         """See whether the provider records anything; True once that is known for good."""
         # The API's proxy for a provider that nobody has set yet keeps the real meter, or None, here.
-        meter = getattr(self._meter, "_real_meter", self._meter)
+        meter = getattr(self.meter, "_real_meter", self.meter)
         self.enabled = meter is not None and not isinstance(meter, NoOpMeter)
         return meter is not None
 
@@ -76,7 +80,7 @@ class Instruments:
         return attributes
 
     def _create(self, rows: Sequence[Instrument]) -> None:
-        meter = self._meter
+        meter = self.meter
         for row in rows:
             if row.kind == semconv.HISTOGRAM:
                 self._histograms[row.name] = meter.create_histogram(
@@ -93,9 +97,12 @@ class Instruments:
         def observe(_options: CallbackOptions) -> list[Observation]:
             if not self.active:
                 return []
-            if row.kind in (semconv.GAUGE, semconv.UP_DOWN_COUNTER):
+            values: Mapping[Key, float]
+            if (reading := self.readings.get(row.name)) is not None:
+                values = reading()
+            elif row.kind in (semconv.GAUGE, semconv.UP_DOWN_COUNTER):
                 gauge = self.gauges.get(row.name)
-                values: Mapping[Key, int] = gauge() if gauge else {}
+                values = gauge() if gauge else {}
                 # A gauge's series stays at 0 once it has been seen or registered.
                 values = {**dict.fromkeys(self.ledger.sums(row), 0), **values}
                 self.ledger.register(row, values)
@@ -143,12 +150,10 @@ def views() -> list[View]:
     """
     from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 
+    rows = (*semconv.INSTRUMENTS, *semconv.MESSAGING_INSTRUMENTS)
+    boundaries = {row.name: row.boundaries for row in rows if row.kind == semconv.HISTOGRAM}
+    boundaries[semconv.custom_metric("*")] = semconv.CUSTOM_BOUNDARIES
     return [
-        View(
-            instrument_name=row.name,
-            meter_name=semconv.SCOPE_NAME,
-            aggregation=ExplicitBucketHistogramAggregation(row.boundaries),
-        )
-        for row in (*semconv.INSTRUMENTS, *semconv.MESSAGING_INSTRUMENTS)
-        if row.kind == semconv.HISTOGRAM
+        View(instrument_name=name, meter_name=semconv.SCOPE_NAME, aggregation=ExplicitBucketHistogramAggregation(of))
+        for name, of in boundaries.items()
     ]

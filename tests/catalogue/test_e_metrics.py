@@ -83,7 +83,7 @@ async def test_E3_what_is_exported_is_the_table_and_prometheus_sees_the_guide_s_
     assert samples["multiagents_worker_duration_seconds_count", 'worker_name="ship_order"'] == 2
     assert samples["multiagents_active_workflows", 'workflow_id="order_processing"'] == 0
     assert samples["multiagents_workflows_total", 'status="completed"', 'workflow_id="order_processing"'] == 1
-    ending = {"s": "_seconds", "By": "_bytes"}
+    ending = {"s": "_seconds", "By": "_bytes", "%": "_percent"}
     expected = {
         row.name.replace(".", "_") + ending.get(row.unit, "") + ("_total" if row.kind == semconv.COUNTER else "")
         for row in semconv.INSTRUMENTS

@@ -21,6 +21,7 @@ QUEUE: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 WORKFLOW: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200)
 KIB: Final = 1024
 SIZE: Final = (256, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, KIB**2, 4 * KIB**2, 16 * KIB**2)
+LAG: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 MESSAGING: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
 COUNTER, UPDOWN, GAUGE = "counter", "updowncounter", "gauge"
@@ -47,9 +48,12 @@ TABLE: Final[dict[str, tuple[object, str, set[str]]]] = {
     "multiagents.active_workflows": (GAUGE, "{workflow}", {"workflow.id"}),
     "multiagents.step.duration": (DURATION, "s", {"workflow.id", "multiagents.step.name"}),
     "multiagents.compensations": (COUNTER, "{compensation}", {"workflow.id", "status"}),
+    "multiagents.system.cpu": (GAUGE, "%", set()),
+    "multiagents.system.memory": (GAUGE, "%", set()),
+    "multiagents.event_loop.lag": (LAG, "s", set()),
     "multiagents.otel.errors": (COUNTER, "{error}", {"component"}),
 }
-"""Without the listener's gauge, which only a bus with a listener of the framework's has."""
+"""Without the listener's gauge, which only a bus with a listener of the framework's has, and a collector's."""
 
 MESSAGING_TABLE: Final[dict[str, tuple[object, str, set[str]]]] = {
     "messaging.process.duration": (

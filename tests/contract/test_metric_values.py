@@ -133,7 +133,8 @@ async def test_known_series_are_there_at_zero_from_registration_on(observed: Obs
     order, names = "order_processing", ("validate_order", "charge_payment", "ship_order")
     every_worker = {series(worker__name=name): 0 for name in names}
     statuses = ("completed", "failed", "compensated", "cancelled", "stalled")
-    assert {name: values_of(metric, zeros=True) for name, metric in metrics.items()} == {
+    counted = {name: metric for name, metric in metrics.items() if not name.startswith("multiagents.system.")}
+    assert {name: values_of(metric, zeros=True) for name, metric in counted.items()} == {
         "multiagents.events": {
             series(event__type=kind, status=status): 0
             for kind in ("CommandEvent", "ResultEvent")

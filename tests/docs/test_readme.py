@@ -67,6 +67,7 @@ def test_the_spans_table_names_every_attribute_and_no_other() -> None:
         semconv.SERVICE_INSTANCE_ID,
         semconv.TELEMETRY_DISTRO_NAME,
         semconv.TELEMETRY_DISTRO_VERSION,
+        semconv.NETWORK_IO_DIRECTION,
         semconv.EXCEPTION_TYPE,
         semconv.EXCEPTION_MESSAGE,
         semconv.EXCEPTION_STACKTRACE,

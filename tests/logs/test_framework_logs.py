@@ -261,7 +261,9 @@ async def test_after_uninstrument_lines_are_what_they_were(cached: bool) -> None
 
 async def test_a_worker_is_copied_and_pickled_as_without_us() -> None:
     MultiAgentsInstrumentor().instrument(logger_provider=Exported().provider)
-    structlog.configure(logger_factory=structlog.stdlib.LoggerFactory(), processors=[structlog.processors.JSONRenderer()])
+    structlog.configure(
+        logger_factory=structlog.stdlib.LoggerFactory(), processors=[structlog.processors.JSONRenderer()]
+    )
     worker = order_workers()[0]
     assert isinstance(worker, BaseWorker)
     clone = copy.deepcopy(worker.logger)

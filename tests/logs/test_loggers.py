@@ -329,7 +329,9 @@ async def test_errors_go_to_standard_error_and_the_rest_to_standard_output(capsy
 
 async def test_a_composite_keeps_each_loggers_level_and_serves_the_frameworks_own_too(tmp_path: Path) -> None:
     theirs = FrameworksFileLogger(str(tmp_path / "theirs.log"), min_level=LogLevel.ERROR)
-    logger = CompositeLogger([FileLogger(tmp_path / "a.log"), FileLogger(tmp_path / "b.log", min_level="ERROR"), theirs])
+    logger = CompositeLogger(
+        [FileLogger(tmp_path / "a.log"), FileLogger(tmp_path / "b.log", min_level="ERROR"), theirs]
+    )
     await call_all(logger)
     await logger.error("text", error="as a text")
     await logger.close()
