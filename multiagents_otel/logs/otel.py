@@ -6,9 +6,7 @@ import logging
 from contextvars import ContextVar
 from typing import Any, Final
 
-from opentelemetry._logs import (
-    Logger as ApiLogger,
-)
+from opentelemetry._logs import Logger as ApiLogger
 from opentelemetry._logs import (
     LoggerProvider,
     NoOpLogger,
@@ -54,8 +52,9 @@ class OtelLogger(Logger):
         """Make a logger.
 
         Args:
-            min_level: the least level that is emitted; ``level`` is the guide's word for it.
+            min_level: the least level that is emitted.
             logger_provider: used instead of the global one.
+            level: the guide's word for ``min_level``.
             include_caller_info: tell file, line and function of the call.
             name: of the instrumentation scope.
 

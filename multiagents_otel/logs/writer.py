@@ -200,7 +200,7 @@ class Writer:
             _log.warning("%d log records could not be written to %s: %s", lost, self._name, type(error).__name__)
 
     def forked(self) -> None:
-        """This is a forked child: what is queued is its parent's to write, and so is what is open."""
+        """In a forked child: what is queued is its parent's to write, and so is what is open."""
         self._start_anew()
         with contextlib.suppress(Exception):
             self.sink.close()

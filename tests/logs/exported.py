@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
-
 from opentelemetry.sdk._logs import export as sdk
-
+from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 
 _NAMES: Final = ("InMemoryLogRecordExporter", "InMemoryLogExporter")
 """Since 1.39, and before."""
