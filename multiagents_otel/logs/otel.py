@@ -18,7 +18,7 @@ from opentelemetry._logs import (
 from multiagents_otel import semconv
 from multiagents_otel.logs.logger import Logger
 from multiagents_otel.logs.record import Record
-from multiagents_otel.logs.rendering import error_of, fields_of, message_of
+from multiagents_otel.logs.rendering import told
 from multiagents_otel.version import __version__
 
 _SEVERITIES: Final = {
@@ -79,7 +79,7 @@ class OtelLogger(Logger):
                 context=record.context,
                 severity_number=severity,
                 severity_text=severity.name,
-                body=message_of(record),
+                body=told(record).message,
                 attributes=_attributes(record),
             )
         finally:
@@ -99,10 +99,11 @@ class OtelLogger(Logger):
 
 
 def _attributes(record: Record) -> dict[str, Any]:
-    attributes = fields_of(record)
+    _, fields, error = told(record)
+    attributes = dict(fields)
     if record.transaction_id is not None:
         attributes[semconv.TRANSACTION_ID] = record.transaction_id
-    if error := error_of(record):
+    if error:
         attributes[semconv.EXCEPTION_MESSAGE] = error["message"]
         if "type" in error:
             attributes[semconv.EXCEPTION_TYPE] = error["type"]
