@@ -165,7 +165,7 @@ class FileLogger(Logger):
 
     Each line holds trace id, span id and the workflow's transaction id beside what the framework's own logger
     writes. Loggers of one path share a queue and a thread. A process that ends, by itself or by SIGTERM, writes
-    what is queued; one that is killed loses what came within its last 20 ms.
+    what is queued; one that is killed loses what came within its last 50 ms.
     """
 
     def __init__(

@@ -114,9 +114,7 @@ def json_line(record: Record, *, metadata: bool = True) -> str:
     if metadata and fields:
         entry["metadata"] = fields
     if error:
-        entry["error"] = error
-        if "type" in error:  # the framework has it without its module
-            entry["error"] = {**error, "type": error["type"].rpartition(".")[2]}
+        entry["error"] = error | ({"type": _class_name(error)} if "type" in error else {})
     return _json(entry)
 
 
@@ -136,12 +134,17 @@ def parts(record: Record, metadata: bool) -> Iterator[str]:
         for key, value in fields.items():
             yield printable(f"{key}={value if isinstance(value, str) else _json(value)}")
     if error:
-        yield printable(f"ERROR: {': '.join(filter(None, (error.get('type'), error['message'])))}")
+        yield printable(f"ERROR: {': '.join(filter(None, (_class_name(error), error['message'])))}")
     if (caller := caller_of(record)) is not None:
         yield printable(caller)
     for key, value in ids_of(record).items():
         if key != TRACE_FLAGS:
             yield printable(f"{key}={value}")
+
+
+def _class_name(error: dict[str, str]) -> str:
+    """The class of an error without its module, as the framework's own lines have it."""
+    return error.get("type", "").rpartition(".")[2]
 
 
 def printable(text: str) -> str:
