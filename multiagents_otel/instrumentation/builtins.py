@@ -25,12 +25,11 @@ _MONITORS: Final = ("EventMonitor", "WorkerMonitor", "MetricsCollector")
 class BuiltinReplacement:
     """The patches of the places where the framework makes monitors and loggers."""
 
-    def __init__(self, telemetry: Telemetry, patches: PatchSet) -> None:
+    def __init__(self, telemetry: Telemetry, patches: PatchSet, logger_provider: Any) -> None:
         self._telemetry = telemetry
         self._patches = patches
+        self._provider = logger_provider
         self._on: bool = telemetry.options.replace_builtin_monitors
-        if not hasattr(import_module("multiagents_otel"), "EventMonitor"):
-            self._on = False  # TODO: until the monitors are there
 
     def table(self) -> list[Patch]:
         """The rows; none with ``replace_builtin_monitors=False``."""
@@ -91,7 +90,7 @@ class BuiltinReplacement:
                 try:
                     from multiagents_otel.logs import create_logger as ours
 
-                    return ours(config.logging)
+                    return ours(config.logging, self._provider)
                 except ValueError:
                     pass  # a default_logger that does not exist is the framework's to refuse
                 except Exception:

@@ -72,22 +72,22 @@ class FrameworkLogs:
 
     def _bind(self, module: str, original: Callable[..., Any]) -> Callable[..., Any]:
         """``bind`` of a module's structlog logger, by which it makes what it logs with at each call."""
-        guard = self._telemetry.guard
+        switch, guard = self._patches.switch, self._telemetry.guard
         caught = functools.partial(guard.caught, "log")
         exporter = Exporter(module, caught, self._provider, exports=self._exports)
         self._exporters[module] = exporter
-        logger, binds = sys.modules[module].logger, original
+        held, binds = vars(sys.modules[module].logger), original
 
         @functools.wraps(original)
         def bind(**values: Any) -> Any:
             nonlocal binds
             bound = binds(**values)
-            if exporter.on:
+            if switch.on:
                 try:
-                    if (cached := vars(logger).get("bind", bind)) is not bind:
-                        # Configured to be cached on first use: structlog has just put that in our place.
-                        logger.bind, binds = bind, cached
                     exporter.chain(bound)
+                    if held["bind"] is not bind:
+                        # Configured to be cached on first use: structlog has just put that in our place.
+                        held["bind"], binds = bind, held["bind"]
                 except Exception:
                     guard.caught("log")
             return bound

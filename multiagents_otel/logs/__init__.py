@@ -13,7 +13,7 @@ from multiagents_otel.logs.otel import OtelLogger
 __all__ = ["CompositeLogger", "ConsoleLogger", "FileLogger", "Logger", "OtelLogger", "create_logger"]
 
 
-def create_logger(section: Any) -> Logger:
+def create_logger(section: Any, logger_provider: Any = None) -> Logger:
     """The logger that a ``logging`` section of a configuration asks for.
 
     Whatever it is, its records go through OpenTelemetry's logs pipeline too, where there is one.
@@ -23,6 +23,7 @@ def create_logger(section: Any) -> Logger:
             ``file``, ``console``, ``otel``), ``level``, ``json_format``, ``include_metadata``,
             ``include_caller_info``; ``file_path``, ``max_size_mb`` or ``max_file_size_mb``, ``backup_count``;
             ``use_colors``, ``console_min_level``. The framework's own section will do.
+        logger_provider: OpenTelemetry's, used instead of the global one.
 
     Raises:
         ValueError: an unknown ``default_logger`` or level.
@@ -31,7 +32,11 @@ def create_logger(section: Any) -> Logger:
     makers = {"composite": (_file, _console_beside_file), "file": (_file,), "console": (_console,), "otel": ()}
     if kind not in makers:
         raise ValueError(f"default_logger must be one of {', '.join(makers)}, not {kind!r}")
-    otel = OtelLogger(_get(section, "level", "INFO"), include_caller_info=_get(section, "include_caller_info", False))
+    otel = OtelLogger(
+        _get(section, "level", "INFO"),
+        logger_provider=logger_provider,
+        include_caller_info=_get(section, "include_caller_info", False),
+    )
     if kind == "otel":
         return otel
     return CompositeLogger([*(make(section) for make in makers[kind]), otel])

@@ -68,10 +68,11 @@ class ConsoleLogger(Logger):
         Args:
             json_format: JSON, or lines for people.
             include_metadata: write the calls' context too.
-            min_level: the least level that is written; the guide has ``level``.
+            min_level: the least level that is written.
             use_colors: colours, where the stream is a terminal and ``NO_COLOR`` is not set.
             error_stream: takes ERROR and CRITICAL instead of standard error.
             output_stream: takes the others instead of standard output.
+            level: the guide's word for ``min_level``.
             include_caller_info: write file, line and function of the call.
 
         Raises:

@@ -24,6 +24,7 @@ except ImportError:  # Windows: one process to a file
 DEFAULT_PATH: Final = "./logs/multiagents.log"
 MEGABYTE: Final = 1024 * 1024
 
+_CLOSED: Final = -1
 _LOCK_SECONDS: Final = 1.0
 _LOCK_RETRY_SECONDS: Final = 0.005
 
@@ -40,7 +41,7 @@ class LogFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._max_bytes = self._backup_count = 0
-        self._file: int | None = None
+        self._file = _CLOSED
         self._torn = False
 
     def rotate_at(self, max_bytes: int, backup_count: int) -> None:
@@ -71,7 +72,6 @@ class LogFile:
         """How many lines, from the first on, the file has room for."""
         if self._max_bytes <= 0:
             return len(lines)
-        assert self._file is not None
         size = os.fstat(self._file).st_size
         count = 0
         for line in lines[first:]:
@@ -83,15 +83,15 @@ class LogFile:
 
     def close(self) -> None:
         """Close the file; it is opened again when it is needed."""
-        file, self._file = self._file, None
-        if file is not None:
+        file, self._file = self._file, _CLOSED
+        if file != _CLOSED:
             os.close(file)
 
     def _open_locked(self) -> bool:
         """Have the file at the path open, and locked; False if it could not be locked."""
         deadline = time.monotonic() + _LOCK_SECONDS
         while True:
-            if self._file is None:
+            if self._file == _CLOSED:
                 self._open()
             locked = self._lock(deadline)
             if self._is_current():
@@ -112,7 +112,6 @@ class LogFile:
     def _lock(self, deadline: float) -> bool:
         if fcntl is None:
             return True
-        assert self._file is not None
         while True:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -125,21 +124,19 @@ class LogFile:
                 return False
 
     def _unlock(self) -> None:
-        if fcntl is not None and self._file is not None:
+        if fcntl is not None and self._file != _CLOSED:
             with contextlib.suppress(OSError):
                 fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _is_current(self) -> bool:
-        assert self._file is not None
         try:
-            return os.path.samestat(os.stat(self._path), os.fstat(self._file))
+            return os.path.samestat(self._path.stat(), os.fstat(self._file))
         except FileNotFoundError:
             return False
 
     def _write(self, lines: list[bytes]) -> None:
         if not lines:
             return
-        assert self._file is not None
         data = memoryview((b"\n" if self._torn else b"") + b"".join(lines))
         self._torn = False
         while data:
@@ -168,7 +165,7 @@ class FileLogger(Logger):
 
     Each line holds trace id, span id and the workflow's transaction id beside what the framework's own logger
     writes. Loggers of one path share a queue and a thread. A process that ends, by itself or by SIGTERM, writes
-    what is queued; one that is killed loses what came within its last 20 ms.
+    what is queued; one that is killed loses what came within its last 50 ms.
     """
 
     def __init__(
@@ -188,12 +185,15 @@ class FileLogger(Logger):
         """Make a logger; the file and its directory are made when the first line is written.
 
         Args:
-            log_file_path: default ``./logs/multiagents.log``; ``file_path`` is the guide's word for it.
-            max_bytes: the file is rotated before it grows over this, 0: never; the guide has ``max_file_size_mb``.
+            log_file_path: default ``./logs/multiagents.log``.
+            max_bytes: the file is rotated before it grows over this; 0: never.
             backup_count: how many old files are kept, as ``.1`` (the newest), ``.2``, ...; 0: never rotated.
             json_format: JSON, or text for people.
             include_metadata: write the calls' context too.
-            min_level: the least level that is written; the guide has ``level``.
+            min_level: the least level that is written.
+            file_path: the guide's word for ``log_file_path``.
+            max_file_size_mb: the guide's word for ``max_bytes``, in MiB.
+            level: the guide's word for ``min_level``.
             include_caller_info: write file, line and function of the call.
 
         Raises:

@@ -6,9 +6,7 @@ import logging
 from contextvars import ContextVar
 from typing import Any, Final
 
-from opentelemetry._logs import (
-    Logger as ApiLogger,
-)
+from opentelemetry._logs import Logger as ApiLogger
 from opentelemetry._logs import (
     LoggerProvider,
     NoOpLogger,
@@ -20,7 +18,7 @@ from opentelemetry._logs import (
 from multiagents_otel import semconv
 from multiagents_otel.logs.logger import Logger
 from multiagents_otel.logs.record import Record
-from multiagents_otel.logs.rendering import error_of, fields_of, message_of
+from multiagents_otel.logs.rendering import told
 from multiagents_otel.version import __version__
 
 _SEVERITIES: Final = {
@@ -54,8 +52,9 @@ class OtelLogger(Logger):
         """Make a logger.
 
         Args:
-            min_level: the least level that is emitted; ``level`` is the guide's word for it.
+            min_level: the least level that is emitted.
             logger_provider: used instead of the global one.
+            level: the guide's word for ``min_level``.
             include_caller_info: tell file, line and function of the call.
             name: of the instrumentation scope.
 
@@ -80,7 +79,7 @@ class OtelLogger(Logger):
                 context=record.context,
                 severity_number=severity,
                 severity_text=severity.name,
-                body=message_of(record),
+                body=told(record).message,
                 attributes=_attributes(record),
             )
         finally:
@@ -100,10 +99,11 @@ class OtelLogger(Logger):
 
 
 def _attributes(record: Record) -> dict[str, Any]:
-    attributes = fields_of(record)
+    _, fields, error = told(record)
+    attributes = dict(fields)
     if record.transaction_id is not None:
         attributes[semconv.TRANSACTION_ID] = record.transaction_id
-    if error := error_of(record):
+    if error:
         attributes[semconv.EXCEPTION_MESSAGE] = error["message"]
         if "type" in error:
             attributes[semconv.EXCEPTION_TYPE] = error["type"]

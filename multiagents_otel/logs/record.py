@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from enum import Enum
 from time import time_ns
 from traceback import TracebackException
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from multiagents_otel.logs.plain import plain_fields, text_of
 from multiagents_otel.telemetry import current
 from multiagents_otel.telemetry.failure import type_name
+
+if TYPE_CHECKING:
+    from multiagents_otel.logs.rendering import Told
 
 LEVELS: Final = {
     "DEBUG": logging.DEBUG,
@@ -89,9 +92,13 @@ class Record:
         transaction_id: of the workflow that the call was made in; else what the call itself tells.
         caller: where the call stands, if that is asked for.
         size: about how many characters it holds.
+        told: what :mod:`multiagents_otel.logs.rendering` has made of it.
     """
 
-    __slots__ = ("caller", "context", "error", "fields", "level", "message", "size", "time_ns", "transaction_id")
+    __slots__ = (
+        *("caller", "context", "error", "fields", "level"),
+        *("message", "size", "time_ns", "told", "transaction_id"),
+    )
 
     def __init__(self, level: int, args: tuple[Any, ...], fields: dict[str, Any], *, caller: bool = False) -> None:
         """Make the record of one call.
@@ -124,6 +131,7 @@ class Record:
         self.error = _captured(error) if error is not None else None
         self.transaction_id = current.transaction_id() or _told(self.fields)
         self.caller = _caller() if caller else None
+        self.told: Told | None = None
 
 
 def _merge(fields: dict[str, Any], more: Mapping[Any, Any]) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 from opentelemetry import trace
 
 from multiagents_otel import semconv
 from multiagents_otel.logs.plain import TEXT_LIMIT, text_of
-from multiagents_otel.logs.record import NAMES, Record
+from multiagents_otel.logs.record import NAMES, Error, Record
 from multiagents_otel.processing.redaction import scrub, scrub_value
 
 COMPONENT: Final = "multiagents"
@@ -21,6 +22,7 @@ TRACE_ID: Final = "trace_id"
 SPAN_ID: Final = "span_id"
 TRACE_FLAGS: Final = "trace_flags"
 
+_json: Final = json.JSONEncoder(ensure_ascii=False, default=text_of).encode
 _UNPRINTABLE: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
     ord("\n"): "\\n",
     ord("\r"): "\\r",
@@ -31,30 +33,44 @@ _UNPRINTABLE: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(12
 """A record is one line, and no text of somebody else's moves the cursor of a terminal."""
 
 
-def message_of(record: Record) -> str:
-    """The message."""
-    return scrub(record.message)
+_key = lru_cache(maxsize=1_000)(scrub)
+"""The names of fields stand in the code: they are the same ones again and again."""
 
 
-def fields_of(record: Record) -> dict[str, Any]:
-    """The fields, nested ones and those with a telling name scrubbed too."""
-    return {scrub(key): scrub_value(value, key) for key, value in record.fields.items()}
+class Told(NamedTuple):
+    """What a record tells, scrubbed: done once, however many loggers render it.
+
+    Attributes:
+        message: the message.
+        fields: nested ones and those with a telling name are scrubbed too.
+        error: ``type``, ``message`` and ``traceback`` of the error, as far as it has them.
+    """
+
+    message: str
+    fields: dict[str, Any]
+    error: dict[str, str]
 
 
-def error_of(record: Record) -> dict[str, str]:
-    """``type``, ``message`` and ``traceback`` of the error, as far as it has them; empty if there is none."""
-    error = record.error
+def told(record: Record) -> Told:
+    """What a record tells."""
+    if record.told is None:
+        fields = {_key(key): scrub_value(value, key) for key, value in record.fields.items()}
+        record.told = Told(scrub(record.message), fields, _error(record.error))
+    return record.told
+
+
+def _error(error: Error | None) -> dict[str, str]:
     if error is None:
         return {}
-    told = {"message": scrub(error.message)}
+    parts = {"message": scrub(error.message)}
     if error.type is not None:
-        told = {"type": error.type, **told}
+        parts = {"type": error.type, **parts}
     if error.traceback is not None:
         lines = "".join(error.traceback.format())
         if len(lines) > TEXT_LIMIT:  # its end says what went wrong
             lines = f"{lines[: TEXT_LIMIT // 2]}\n...\n{lines[-TEXT_LIMIT // 2 :]}"
-        told["traceback"] = scrub(lines)
-    return told
+        parts["traceback"] = scrub(lines)
+    return parts
 
 
 def ids_of(record: Record) -> dict[str, Any]:
@@ -85,45 +101,50 @@ def timestamp_of(record: Record) -> str:
 
 def json_line(record: Record, *, metadata: bool = True) -> str:
     """One line of JSON: the framework's own keys, and ``trace_id``, ``span_id``, ``workflow.transaction_id``."""
+    message, fields, error = told(record)
     entry: dict[str, Any] = {
         "timestamp": timestamp_of(record),
         "level": NAMES[record.level],
-        "message": message_of(record),
+        "message": message,
         "component": COMPONENT,
         **ids_of(record),
     }
     if (caller := caller_of(record)) is not None:
         entry["caller"] = caller
-    if metadata and record.fields:
-        entry["metadata"] = fields_of(record)
-    if error := error_of(record):
-        if "type" in error:  # the framework has it without its module
-            error["type"] = error["type"].rpartition(".")[2]
-        entry["error"] = error
-    return json.dumps(entry, ensure_ascii=False, default=text_of)
+    if metadata and fields:
+        entry["metadata"] = fields
+    if error:
+        entry["error"] = error | ({"type": _class_name(error)} if "type" in error else {})
+    return _json(entry)
 
 
 def text_line(record: Record, *, metadata: bool = True) -> str:
     """One line for a person: time, level, message, fields, error, caller, ids, and the stack trace."""
-    told = list(parts(record, metadata))
-    if traceback := error_of(record).get("traceback"):
-        told.append(printable(traceback))
-    return f"{timestamp_of(record)} - {COMPONENT} - {NAMES[record.level]} - {' | '.join(told)}"
+    several = list(parts(record, metadata))
+    if traceback := told(record).error.get("traceback"):
+        several.append(printable(traceback))
+    return f"{timestamp_of(record)} - {COMPONENT} - {NAMES[record.level]} - {' | '.join(several)}"
 
 
 def parts(record: Record, metadata: bool) -> Iterator[str]:
     """The parts of a line for a person, the message first."""
-    yield printable(message_of(record))
+    message, fields, error = told(record)
+    yield printable(message)
     if metadata:
-        for key, value in fields_of(record).items():
-            yield printable(f"{key}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
-    if error := error_of(record):
-        yield printable(f"ERROR: {': '.join(filter(None, (error.get('type'), error['message'])))}")
+        for key, value in fields.items():
+            yield printable(f"{key}={value if isinstance(value, str) else _json(value)}")
+    if error:
+        yield printable(f"ERROR: {': '.join(filter(None, (_class_name(error), error['message'])))}")
     if (caller := caller_of(record)) is not None:
         yield printable(caller)
     for key, value in ids_of(record).items():
         if key != TRACE_FLAGS:
             yield printable(f"{key}={value}")
+
+
+def _class_name(error: dict[str, str]) -> str:
+    """The class of an error without its module, as the framework's own lines have it."""
+    return error.get("type", "").rpartition(".")[2]
 
 
 def printable(text: str) -> str:

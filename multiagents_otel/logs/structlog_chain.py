@@ -52,6 +52,8 @@ class Chain:
     one changes too.
     """
 
+    __slots__ = ("_exporter", "processors")
+
     def __init__(self, processors: Iterable[Any], exporter: Exporter) -> None:
         self.processors = processors
         self._exporter = exporter

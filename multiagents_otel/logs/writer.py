@@ -26,8 +26,8 @@ _log = logging.getLogger("multiagents_otel")
 
 MOST_RECORDS: Final = 10_000
 MOST_CHARACTERS: Final = 32 * 1024 * 1024
-GATHERING_SECONDS: Final = 0.02
-"""How long the thread gathers records before it writes them: it wakes 50 times a second at most."""
+GATHERING_SECONDS: Final = 0.05
+"""How long the thread gathers records before it writes them: it wakes 20 times a second at most."""
 
 _END_SECONDS: Final = 2.0
 _TOLD_EVERY_SECONDS: Final = 60.0
@@ -142,7 +142,7 @@ class Writer:
             if not self._running:
                 self._start()
                 self._wake.put(True)
-            await asyncio.sleep(GATHERING_SECONDS / 2)
+            await asyncio.sleep(GATHERING_SECONDS / 5)
 
     def end(self) -> None:
         """The process ends: whatever comes from now on is written at once."""
@@ -200,7 +200,7 @@ class Writer:
             _log.warning("%d log records could not be written to %s: %s", lost, self._name, type(error).__name__)
 
     def forked(self) -> None:
-        """This is a forked child: what is queued is its parent's to write, and so is what is open."""
+        """In a forked child: what is queued is its parent's to write, and so is what is open."""
         self._start_anew()
         with contextlib.suppress(Exception):
             self.sink.close()

@@ -11,6 +11,7 @@ INTERFACES: Final = "multiagents.monitoring.interfaces"
 
 SERVES: Final[tuple[tuple[str, str, str, str], ...]] = (
     (INTERFACES, "IEventMonitor", "multiagents_otel.monitors.event_monitor", "EventMonitor"),
+    (INTERFACES, "ILogger", "multiagents_otel.logs.logger", "Logger"),
     (INTERFACES, "IMetricsCollector", "multiagents_otel.monitors.metrics_collector", "MetricsCollector"),
 )
 """The framework's module and abstract class, and the module and class of ours that is a virtual subclass of it."""
