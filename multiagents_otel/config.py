@@ -135,6 +135,21 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "Worker types without `worker` spans and worker metrics.",
     ),
     Option(
+        "keep_errors",
+        True,
+        _boolean,
+        "true or false",
+        "Whatever the sampler says: a workflow in which something fails is sampled from then on, and its root, "
+        "steps, and what failed are emitted.",
+    ),
+    Option(
+        "critical_workflows",
+        (),
+        _globs,
+        "globs, separated by commas",
+        "Workflow ids that are sampled whatever the sampler says.",
+    ),
+    Option(
         "stall_grace",
         10.0,
         _seconds,
@@ -171,6 +186,8 @@ class Options:
     messaging_metrics: bool
     excluded_events: tuple[str, ...]
     excluded_workers: tuple[str, ...]
+    keep_errors: bool
+    critical_workflows: tuple[str, ...]
     stall_grace: float
     flush_timeout: float
     publish_hook: Callable[..., Any] | None

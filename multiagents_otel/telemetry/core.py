@@ -17,6 +17,7 @@ from opentelemetry.trace import NoOpTracer, Span, Tracer, TracerProvider
 from multiagents_otel import semconv
 from multiagents_otel.config import Options
 from multiagents_otel.processing.guard import Guard
+from multiagents_otel.telemetry.identity import can_pin
 from multiagents_otel.telemetry.instruments import instruments_of
 from multiagents_otel.telemetry.ledger import Key
 from multiagents_otel.telemetry.propagation import Delays, Propagation
@@ -45,6 +46,8 @@ class Telemetry:
     Attributes:
         tracer: the tracer; a no-op one until there is a provider.
         tracing: whether spans can be recorded; False with no provider, a no-op one or a disabled SDK.
+        pins: whether a span can be sampled that the provider's sampler has dropped, or would drop.
+        keeps_errors: whether that is done where something failed.
         passive: neither spans nor metrics can be recorded: patched calls only hand context on.
         executing: the executions of workers under way.
         settled: the providers are there; until then :meth:`settle` looks for them at each patched call.
@@ -65,6 +68,8 @@ class Telemetry:
         self.delays = Delays()
         self.tracer: Tracer = NoOpTracer()
         self.tracing = False
+        self.pins = False
+        self.keeps_errors = False
         self.passive = True
         self.settled = False
         self._tracer_provider = tracer_provider
@@ -97,6 +102,8 @@ class Telemetry:
         if there:
             self.tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
             self.tracing = not isinstance(self.tracer, NoOpTracer)
+            self.pins = self.tracing and can_pin(self.tracer)
+            self.keeps_errors = self.pins and self.options.keep_errors
         self.settled = self.instruments.settle() and there
         self.passive = not self.tracing and not self.instruments.enabled
 

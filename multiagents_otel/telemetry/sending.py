@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
-from opentelemetry.context import get_current
-from opentelemetry.trace import SpanContext, SpanKind
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind
 
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
+from multiagents_otel.processing.sampling import is_critical
 from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.core import Telemetry, suppressed
 from multiagents_otel.telemetry.event import Event, seconds
@@ -20,6 +22,7 @@ from multiagents_otel.telemetry.failure import Failure, failure_of, type_name
 from multiagents_otel.telemetry.operation import Operation
 
 if TYPE_CHECKING:
+    from multiagents_otel.telemetry.delivery import Delivery
     from multiagents_otel.telemetry.execution import Execution
     from multiagents_otel.telemetry.workflow import Step, Workflow
     from multiagents_otel.telemetry.workflows import Workflows
@@ -54,6 +57,7 @@ class Stage:
 
 STAGE: ContextVar[Stage | None] = ContextVar("multiagents_otel_stage", default=None)
 EXECUTION: ContextVar[Execution | None] = ContextVar("multiagents_otel_execution", default=None)
+DELIVERY: ContextVar[Delivery | None] = ContextVar("multiagents_otel_delivery", default=None)
 SENDING: ContextVar[Sending | None] = ContextVar("multiagents_otel_sending", default=None)
 
 
@@ -73,6 +77,10 @@ class Sending(Operation):
     _given: dict[str, Any] | None = None
     _before: dict[str, Any] | None = None
     _late_attributes: dict[str, Any] | None = None
+    _workflow: Workflow | None = None  # that the orchestrator publishes for,
+    _inside: Execution | Delivery | None = None  # else what its caller is in
+    _kept = False
+    _unsampled = False
 
     def __init__(
         self, telemetry: Telemetry, workflows: Workflows, bus: object, info: BusInfo, name: str, data: Mapping[str, Any]
@@ -88,6 +96,7 @@ class Sending(Operation):
         stage, execution = STAGE.get(), EXECUTION.get()
         workflow_id: str | None = None
         if stage is not None and stage.workflow.transaction_id == transaction_id:
+            self._workflow = stage.workflow
             workflow_id = stage.workflow.workflow_id
             self._stage = stage if stage.takes(event) else None
             stage = self._stage
@@ -95,8 +104,16 @@ class Sending(Operation):
             stage = self._stage = None
         if workflow_id is None and execution is not None:
             workflow_id = execution.delivery.message.workflow_id
+        self._workflow_id = workflow_id
+        if kind == semconv.RESULT_EVENT and execution is not None:
+            execution.answered(data)
+        if self._workflow is None:
+            self._inside = execution or DELIVERY.get()
         current = trace.get_current_span(self.context)
         parent = current.get_span_context()
+        if self._is_kept(data) and not parent.trace_flags & 1 and telemetry.pins:
+            self.context = self._kept_context()
+            parent = trace.get_current_span(self.context).get_span_context()
         spans = telemetry.tracing and not self._excluded and (kind != semconv.STATUS_EVENT or options.status_events)
         if spans:
             if len(self.context) > 1 and suppressed(self.context):
@@ -104,18 +121,15 @@ class Sending(Operation):
             elif workflow_id is not None:
                 # The workflow's sampling decision was made once: what is not sampled costs no span.
                 spans = bool(parent.trace_flags & 1) or not parent.is_valid or current.is_recording()
+                self._unsampled = not spans
+                if self._unsampled and not options.detailed_timing and stage is not None and stage.step is not None:
+                    stage.step.late_attributes = partial(info.attributes, semconv.SEND, event, workflow_id)
         if stage is not None and kind == semconv.COMPENSATION_EVENT:
             parent = self._start_compensate(stage.workflow, spans)
         if spans:
-            attributes = info.attributes(semconv.SEND, event, workflow_id)
-            if options.detailed_timing:
-                self.open(telemetry.span_name(semconv.SEND, name), SpanKind.PRODUCER, attributes)
-                if self.span is not None:
-                    parent = self.span.get_span_context()
-            elif stage is not None and stage.step is not None:
-                stage.step.attributes = attributes
-            else:
-                self._late_attributes = attributes
+            self._open()
+            if self.span is not None:
+                parent = self.span.get_span_context()
         if options.publish_hook is not None:
             telemetry.call_hook(options.publish_hook, self.span, name, data)
         carrier: dict[str, Any] = {}
@@ -128,9 +142,11 @@ class Sending(Operation):
                 carrier[semconv.CARRIER_WORKFLOW] = workflow_id
             if kind != semconv.COMPENSATION_EVENT and (step := event.step) is not None:
                 carrier[semconv.CARRIER_STEP] = step
+        if self._kept:
+            carrier[semconv.CARRIER_KEEP] = True
         if kind == semconv.RESULT_EVENT:
             if execution is not None:
-                execution.tell(carrier, data)
+                execution.tell(carrier)
         elif kind == semconv.COMMAND_EVENT and event.id is not None:
             self._start_flight(event.id, data)
         self.carrier = carrier
@@ -141,6 +157,61 @@ class Sending(Operation):
             self.data = _with_carrier(data, carrier)
         self._sending_token: Token[Sending | None] | None = None
         self.attach()
+
+    def _open(self) -> None:
+        telemetry, event, stage = self._telemetry, self._event, self._stage
+        attributes = self._info.attributes(semconv.SEND, event, self._workflow_id)
+        if telemetry.options.detailed_timing:
+            name = telemetry.span_name(semconv.SEND, event.name)
+            self.open(name, SpanKind.PRODUCER, attributes, kept=self._kept)
+        elif stage is not None and stage.step is not None:
+            stage.step.attributes = attributes
+        else:
+            self._late_attributes = attributes
+
+    # --- a transaction that is kept whatever the sampler said ------------------------------------
+
+    def _is_kept(self, data: Mapping[str, Any]) -> bool:
+        workflow, outer = self._workflow, self._inside
+        if (workflow is not None and workflow.kept) or (outer is not None and outer.kept):
+            self._kept = True
+        elif is_critical(data, self.context):
+            self._keep_transaction()
+        return self._kept
+
+    def _keep_transaction(self) -> None:
+        if self._workflow is not None:
+            self._workflows.keep(self._workflow)
+            self._kept = self._workflow.kept
+            return
+        if self._inside is not None:
+            self._inside.keep()
+        self._kept = True
+
+    def _kept_context(self) -> Context:
+        """Where a publication hangs whose caller's span is not sampled: below what its transaction was kept with."""
+        workflow, outer = self._workflow, self._inside
+        if workflow is not None:
+            step = self._stage.step if self._stage is not None else None
+            identity = step.identity if step is not None and step.identity.kept else workflow.identity
+            return trace.set_span_in_context(NonRecordingSpan(identity.span_context), self.context)
+        if outer is not None:
+            return trace.set_span_in_context(trace.get_current_span(outer.within), self.context)
+        return self.context
+
+    def keep(self) -> None:
+        """It failed: its transaction is kept, and its own spans are started after all, as of their start."""
+        self._keep_transaction()
+        if not self._unsampled:
+            super().keep()
+            if self._compensate is not None:
+                self._compensate.keep()
+        elif self._kept and self._telemetry.pins:
+            self._unsampled = False
+            self.context = self._kept_context()
+            if self._compensate is not None and self._workflow is not None:
+                self._start_compensate(self._workflow, spans=True)
+            self._open()
 
     def attach(self) -> None:
         """Make this the publication that is under way."""
@@ -161,7 +232,8 @@ class Sending(Operation):
             if step := (event.step or "").removeprefix("comp."):
                 attributes[semconv.STEP_NAME] = step
             known = telemetry.ledger.event(event.name) is not semconv.OTHER
-            compensate.open(semconv.compensate_span(event.subject if known else semconv.OTHER), kind, attributes)
+            name = semconv.compensate_span(event.subject if known else semconv.OTHER)
+            compensate.open(name, kind, attributes, kept=self._kept)
         self.context = compensate.context
         return trace.get_current_span(self.context).get_span_context()
 
@@ -255,6 +327,8 @@ class Sending(Operation):
     def end(self, failure: Failure | None) -> None:
         """End the spans, tell the step, measure."""
         telemetry, event, stage = self._telemetry, self._event, self._stage
+        if failure is not None and telemetry.keeps_errors:
+            self.keep()
         late: dict[str, Any] | None = None
         if self.receivers is not None:
             late = {semconv.RECEIVERS: self.receivers}
@@ -263,7 +337,8 @@ class Sending(Operation):
             late[semconv.MESSAGING_BODY_SIZE] = self.size
         if failure is not None and self._late_attributes is not None and self._compensate is None:
             # Without detailed timing a failed publish that no step can tell of gets its span after all.
-            self.open(telemetry.span_name(semconv.SEND, event.name), SpanKind.PRODUCER, self._late_attributes)
+            name = telemetry.span_name(semconv.SEND, event.name)
+            self.open(name, SpanKind.PRODUCER, self._late_attributes, kept=self._kept)
         self.close(failure, late)
         if failure is not None and self.span is not None:
             # The exception is told once: on `send`, or on what stands for it without detailed timing.

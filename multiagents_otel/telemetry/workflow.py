@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timezone
+from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import Any
 
 from opentelemetry import trace
@@ -21,7 +22,7 @@ class Step:
     """A step in flight."""
 
     __slots__ = (
-        "attributes", "command_id", "ended", "failure", "identity", "kind", "name", "queue_time",
+        "attributes", "command_id", "ended", "failure", "identity", "kind", "late_attributes", "name", "queue_time",
         "receivers", "span", "start", "start_ns", "worker",
     )  # fmt: skip
 
@@ -38,6 +39,7 @@ class Step:
         self.queue_time: float | None = None
         self.failure: Failure | None = None
         self.attributes: dict[str, Any] = {}
+        self.late_attributes: Callable[[], dict[str, Any]] | None = None  # those, where nothing is sampled so far
         self.ended = False
 
 
@@ -65,6 +67,11 @@ class Workflow:
         self.recorded_exception: BaseException | None = None
         self.compensations = 0
         self.stalled = False
+
+    @property
+    def kept(self) -> bool:
+        """Whether all that follows of it is sampled, because something failed or is critical."""
+        return self.identity.kept
 
     def step(self, name: object, command_id: str | None) -> Step | None:
         """The step in flight that a result is recorded for: the one of its command, else the last of that name."""
@@ -159,6 +166,6 @@ def _command_in_flight(saga: Any, step: str) -> str | None:
     return None
 
 
-def created_ns(saga: Any) -> int:
-    """When the framework created a saga (naive UTC), as ns since the epoch."""
-    return int(saga.created_at.replace(tzinfo=timezone.utc).timestamp() * 1e9)
+def utc_ns(moment: datetime) -> int:
+    """A point in time of the framework's (naive UTC), as ns since the epoch."""
+    return int(moment.replace(tzinfo=timezone.utc).timestamp() * 1e6) * 1000
