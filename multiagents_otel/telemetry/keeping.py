@@ -48,8 +48,8 @@ def earlier_steps(workflow: Workflow, workers: Mapping[str, str]) -> Iterator[tu
     trace_id = workflow.identity.span_context.trace_id
     for execution in workflow.saga.execution_history:
         command_id, name = text(execution.command_id), text(execution.step_name)
-        if command_id is None or name is None or command_id in in_flight or execution.completed_at is None:
-            continue
+        if execution.status != "completed" or command_id is None or name is None or command_id in in_flight:
+            continue  # a step that failed is emitted where that was seen
         if not (isinstance(execution.started_at, datetime) and isinstance(execution.completed_at, datetime)):
             continue
         start_ns = utc_ns(execution.started_at)

@@ -66,7 +66,7 @@ class Operation:
             self.context = set_span_in_context(span, parent)
             if span.is_recording():
                 self.span = span
-            elif telemetry.keeps_errors:
+            elif telemetry.pins:
                 self._dropped = (name, parent, kind, attributes, links or ())
         except Exception:
             telemetry.guard.caught("span")

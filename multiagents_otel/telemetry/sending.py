@@ -114,17 +114,21 @@ class Sending(Operation):
         if self._is_kept(data) and not parent.trace_flags & 1 and telemetry.pins:
             self.context = self._kept_context()
             parent = trace.get_current_span(self.context).get_span_context()
+        compensates = stage is not None and kind == semconv.COMPENSATION_EVENT
         spans = telemetry.tracing and not self._excluded and (kind != semconv.STATUS_EVENT or options.status_events)
         if spans:
             if len(self.context) > 1 and suppressed(self.context):
                 spans = False
             elif workflow_id is not None:
                 # The workflow's sampling decision was made once: what is not sampled costs no span.
-                spans = bool(parent.trace_flags & 1) or not parent.is_valid or current.is_recording()
+                if stage is not None and compensates:  # whoever cancels a workflow is outside its trace
+                    spans = stage.workflow.identity.recorded
+                else:
+                    spans = bool(parent.trace_flags & 1) or not parent.is_valid or current.is_recording()
                 self._unsampled = not spans
                 if self._unsampled and not options.detailed_timing and stage is not None and stage.step is not None:
                     stage.step.late_attributes = partial(info.attributes, semconv.SEND, event, workflow_id)
-        if stage is not None and kind == semconv.COMPENSATION_EVENT:
+        if stage is not None and compensates:
             parent = self._start_compensate(stage.workflow, spans)
         if spans:
             self._open()
