@@ -15,57 +15,47 @@ from tests.contract.conftest import Clock
 from tests.contract.observed import Observed
 from tests.contract.test_status_raised import FullStore, undecided
 from tests.support.buses import MemoryBus
+from tests.support.otlp import ReceivedSpan
 from tests.support.sagas import order_payload, order_system, order_workers, order_workflow, subscribe_compensations
 from tests.support.trees import orphans, received, roots
 
 Scenario = Callable[[Clock], Awaitable[None]]
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MEASURED: Final = ("multiagents.event.queue_time", "messaging.message.body.size", "multiagents.sampling.keep")
-_NOT_IN_THE_SAGA: Final = ("multiagents.event.receivers", "multiagents.event.queue_time")
+_IN_THE_SAGA: Final = (
+    "workflow.transaction_id", "workflow.id", "multiagents.step.name", "worker.name", "messaging.message.id",
+)  # fmt: skip
 
 
 def told(observed: Observed, *, of: Observed | None = None) -> dict[str, Any]:
-    """All that is told of the one trace there must be; ``of`` another one, as far as this one tells of it too."""
+    """All that is told of the one trace there must be; ``of`` another one: of the spans that this one has too."""
     spans = list(map(received, observed.spans))
     (root,) = roots(spans)
     assert orphans(spans) == []
     assert {span.trace_id for span in spans} == {root.trace_id}
     assert len({span.span_id for span in spans}) == len(spans)
-    names = {span.span_id: span.name for span in spans}
-    known = {span.name for span in of.spans} if of is not None else set(names.values())
-    failed = {
-        span.name: {
-            "kind": span.kind,
-            "status": f"{span.status} {span.status_description}",
-            "events": [(event.name, event.attributes.get("exception.type")) for event in span.events],
-            "attributes": {
-                key: _UUID.sub("ID", str(value)) for key, value in span.attributes.items() if key not in _MEASURED
-            },
-        }
-        for span in spans
-        if span.name in known
-    }
-    for span in spans:
-        if span.name.startswith("step.") and span.status == "UNSET" and span.name in failed:
-            for key in _NOT_IN_THE_SAGA:
-                failed[span.name]["attributes"].pop(key, None)
-            for key in [key for key in failed[span.name]["attributes"] if not key.startswith(("multi", "work"))]:
-                failed[span.name]["attributes"].pop(key)
+    known = {span.name for span in (of or observed).spans}
+    metrics = observed.metrics()
+    histograms = {name for name, metric in metrics.items() if type(metric.data).__name__ == "Histogram"}
     return {
-        "spans": failed,
+        "spans": {span.name: _said(span) for span in spans if span.name in known},
         "errors": sorted(span.name for span in spans if span.status == "ERROR"),
         "steps": sorted(span.name for span in spans if span.name.startswith("step.")),
         "exceptions": observed.exceptions,
-        "counted": {
-            name: observed.sums(name)
-            for name, metric in observed.metrics().items()
-            if not hasattr(next(iter(metric.data.data_points), None), "bucket_counts")
-        },
-        "measured": {
-            name: observed.counts(name)
-            for name, metric in observed.metrics().items()
-            if hasattr(next(iter(metric.data.data_points), None), "bucket_counts")
-        },
+        "counted": {name: observed.sums(name) for name in metrics.keys() - histograms},
+        "measured": {name: observed.counts(name) for name in histograms},
+    }
+
+
+def _said(span: ReceivedSpan) -> dict[str, Any]:
+    attributes = {key: _UUID.sub("ID", str(value)) for key, value in span.attributes.items() if key not in _MEASURED}
+    if span.name.startswith("step.") and span.status == "UNSET":
+        attributes = {key: value for key, value in attributes.items() if key in _IN_THE_SAGA}
+    return {
+        "kind": span.kind,
+        "status": f"{span.status} {span.status_description}",
+        "events": [(event.name, event.attributes.get("exception.type")) for event in span.events],
+        "attributes": attributes,
     }
 
 

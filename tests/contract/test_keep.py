@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
 from multiagents_otel import MultiAgentsInstrumentor
 from tests.contract.conftest import Clock
-from tests.contract.expected import SUCCESS_TREE
+from tests.contract.expected import KEPT_AT_0_PERCENT, SUCCESS_TREE
 from tests.contract.failing import SCENARIOS, Scenario, told
 from tests.contract.observed import Observed, series
 from tests.contract.test_survival import handed_over, merged
@@ -31,18 +31,6 @@ from tests.support.trees import orphans, received
 
 KEEP = "multiagents.sampling.keep"
 
-WORKER_FAILED = """\
-workflow.order_processing INTERNAL ERROR ValueError
-  step.validate INTERNAL
-  step.charge INTERNAL
-  step.ship INTERNAL ERROR ValueError
-    process command.ship_order CONSUMER ERROR ValueError
-      worker.ship_order INTERNAL ERROR ValueError
-      send result.ship_order PRODUCER
-        process result.ship_order CONSUMER
-  compensate.refund_payment INTERNAL
-    send compensation.refund_payment PRODUCER
-      process compensation.refund_payment CONSUMER"""
 FAILING = order_payload(fail_at="ship_order")
 
 
@@ -87,7 +75,7 @@ async def test_a_worker_that_fails_is_told_with_its_process_step_compensations_e
 ) -> None:
     observed = Observed(sampler=sampler).instrument()
     await run(FAILING)
-    assert observed.tree == WORKER_FAILED
+    assert observed.tree == KEPT_AT_0_PERCENT
     assert observed.exceptions == [("worker.ship_order", "ValueError")]
     assert {span.attributes[KEEP] for span in map(received, observed.spans)} == {True}
     observed.close()
@@ -114,7 +102,7 @@ async def test_whatever_goes_wrong_is_told_at_0_percent_as_it_is_told_at_100(
 async def test_healthy_workflows_beside_a_failing_one_stay_unsampled() -> None:
     observed = Observed(sampler=ALWAYS_OFF).instrument()
     await run(None, FAILING, None)
-    assert observed.tree == WORKER_FAILED
+    assert observed.tree == KEPT_AT_0_PERCENT
     assert observed.sums("multiagents.workflows") == {
         series(workflow__id="order_processing", status="completed"): 2,
         series(workflow__id="order_processing", status="compensated"): 1,
@@ -169,7 +157,7 @@ async def test_with_keep_errors_off_the_sampler_has_the_last_word() -> None:
 async def test_the_samplers_trace_state_and_attributes_are_on_what_is_kept() -> None:
     observed = Observed(sampler=Stated()).instrument()
     await run(FAILING)
-    assert observed.tree == WORKER_FAILED
+    assert observed.tree == KEPT_AT_0_PERCENT
     assert {span.trace_state for span in map(received, observed.spans)} == {"shop=d1"}
     assert observed.root().attributes["sampler.said"] == "no"
     observed.close()
@@ -221,7 +209,7 @@ async def test_the_caller_stays_the_kept_workflows_parent_or_link(parent: str, s
         assert int(root.trace_id, 16) != 0xABC
     assert {span.trace_id for span in spans} == {root.trace_id}
     assert [span.name for span in orphans(spans)] == (["workflow.order_processing"] if parent == "child" else [])
-    assert len(spans) == len(WORKER_FAILED.splitlines())
+    assert len(spans) == len(KEPT_AT_0_PERCENT.splitlines())
     observed.close()
 
 
