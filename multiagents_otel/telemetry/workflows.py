@@ -301,11 +301,10 @@ class Workflows:
         if workflow.stalled:
             self._recovered(workflow, status)
             return
-        if transaction_id not in self._active:
-            return
         if status not in (WorkflowStatus.COMPLETED, WorkflowStatus.CANCELLED):
             self._failed(workflow)
-        del self._active[transaction_id]
+        if self._active.pop(transaction_id, None) is None:
+            return
         for step in list(workflow.steps):
             self.end_step(workflow, step, failure if status is not WorkflowStatus.CANCELLED else None)
         elapsed, end_ns = _elapsed(workflow.start_ns, workflow.start)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 from multiagents.worker_sdk.decorators import worker
 from opentelemetry import baggage, context, trace
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
@@ -23,14 +25,16 @@ from multiagents_otel import MultiAgentsInstrumentor
 from tests.contract.conftest import Clock
 from tests.contract.expected import KEPT_AT_0_PERCENT, SUCCESS_TREE
 from tests.contract.failing import SCENARIOS, Scenario, told
-from tests.contract.observed import Observed, series
+from tests.contract.observed import Observed, series, tally
+from tests.contract.test_providers import PlainProvider, unpinnable
 from tests.contract.test_survival import handed_over, merged
 from tests.support.buses import MemoryBus, MemoryStore
 from tests.support.sagas import order_payload, order_system, order_workers, subscribe_compensations
-from tests.support.trees import orphans, received
+from tests.support.trees import by_trace, orphans, received, tree
 
 KEEP = "multiagents.sampling.keep"
 
+KEPT_AT_0_PERCENT_TO_NOBODY = KEPT_AT_0_PERCENT.replace("\n      process compensation.refund_payment CONSUMER", "")
 FAILING = order_payload(fail_at="ship_order")
 
 
@@ -186,6 +190,91 @@ async def test_an_event_of_no_workflow_whose_handler_raises_is_kept_with_the_id_
     )
     assert (span.attributes or {})[KEEP] is True
     assert observed.exceptions == [("process stock.low", "KeyError")]
+    observed.close()
+
+
+async def test_another_makers_provider_has_the_last_word_and_that_is_told_at_most_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    observed = Observed(sampler=ALWAYS_OFF)
+    observed.instrument(tracer_provider=PlainProvider(observed.tracers), critical_workflows="*")
+    await run(FAILING, FAILING)
+    assert observed.exported.get_finished_spans() == ()
+    assert len(caplog.records) == len(unpinnable(caplog)) == 1
+    observed.close()
+
+
+async def test_a_workflow_that_began_without_a_provider_is_not_given_its_callers_ids_when_it_fails() -> None:
+    observed = Observed(sampler=ALWAYS_OFF)
+    caller = SpanContext(0xABC, 0xDEF, True, TraceFlags(0), TraceState())
+    instrumentor = MultiAgentsInstrumentor()
+    instrumentor.instrument(tracer_provider=trace.NoOpTracerProvider(), skip_dep_check=True)
+    store = MemoryStore()
+    async with order_system(store=store, monitors=False) as system:
+        with trace.use_span(trace.NonRecordingSpan(caller)):
+            transaction = await system.run(order_payload(hang_at="charge_payment"))
+        await asyncio.sleep(0)
+        instrumentor.uninstrument()
+        observed.instrument()
+        result = {
+            "metadata": {"transaction_id": transaction, "correlation_id": f"{transaction}.charge", "source": "test"},
+            "command_id": "c1",
+            "success": False,
+            "error_message": "no",
+        }
+        await system.bus.publish("result.charge_payment", {"id": "r1", "type": "result", **result})
+        await system.orchestrator.cancel_workflow(transaction)
+    assert [span.name for span in observed.spans if span.context.span_id == 0xDEF] == []
+    observed.close()
+
+
+@pytest.mark.parametrize(("sampler", "share"), [(TraceIdRatioBased(0.01), 2), (TraceIdRatioBased(0.1), 20)])
+async def test_the_healthy_share_is_the_samplers_by_trace_id(sampler: Sampler, share: int) -> None:
+    class Spread(IdGenerator):
+        """200 trace ids, evenly spread."""
+
+        def __init__(self) -> None:
+            self._trace, self._span = 0, 0
+
+        def generate_trace_id(self) -> int:
+            self._trace += 1
+            return (1 << 64) + (self._trace * (1 << 64) // 200 - 1)
+
+        def generate_span_id(self) -> int:
+            self._span += 1
+            return self._span
+
+    observed = Observed(sampler=sampler)
+    observed.tracers.id_generator = Spread()  # type: ignore[assignment]
+    observed.instrument()
+    async with order_system(monitors=False) as system:
+        for number in range(200):
+            await system.run(FAILING if number % 50 == 47 else None)
+        await system.bus.drain()
+    trees = [tree(spans) for spans in by_trace(observed.spans).values()]
+    assert tally(trees) == {SUCCESS_TREE: share, KEPT_AT_0_PERCENT_TO_NOBODY: 4}
+    assert observed.sums("multiagents.workflows") == {
+        series(workflow__id="order_processing", status="completed"): 196,
+        series(workflow__id="order_processing", status="compensated"): 4,
+    }
+    observed.close()
+
+
+@pytest.mark.parametrize("keep", [1, "true", None, {"k": True}, [True]])
+async def test_a_carrier_that_says_keep_in_another_way_keeps_nothing(keep: Any) -> None:
+    observed = Observed(sampler=ALWAYS_OFF).instrument()
+
+    async def handle(event: dict[str, Any]) -> None: ...
+
+    bus = MemoryBus()
+    MultiAgentsInstrumentor().instrument_event_bus(bus)
+    await bus.start()
+    await bus.subscribe("stock.low", handle)
+    await bus.handlers["stock.low"][0](
+        {"id": "e1", "_otel": {"k": keep}, "priority": keep, "metadata": {"priority": 7}}
+    )
+    await bus.stop()
+    assert observed.spans == []
     observed.close()
 
 
