@@ -79,7 +79,7 @@ class Sending(Operation):
     _late_attributes: dict[str, Any] | None = None
     _workflow: Workflow | None = None  # that the orchestrator publishes for,
     _inside: Execution | Delivery | None = None  # else what its caller is in
-    _kept = False
+    kept = False
     _unsampled = False
 
     def __init__(
@@ -146,7 +146,7 @@ class Sending(Operation):
                 carrier[semconv.CARRIER_WORKFLOW] = workflow_id
             if kind != semconv.COMPENSATION_EVENT and (step := event.step) is not None:
                 carrier[semconv.CARRIER_STEP] = step
-        if self._kept:
+        if self.kept:
             carrier[semconv.CARRIER_KEEP] = True
         if kind == semconv.RESULT_EVENT:
             if execution is not None:
@@ -167,7 +167,7 @@ class Sending(Operation):
         attributes = self._info.attributes(semconv.SEND, event, self._workflow_id)
         if telemetry.options.detailed_timing:
             name = telemetry.span_name(semconv.SEND, event.name)
-            self.open(name, SpanKind.PRODUCER, attributes, kept=self._kept)
+            self.open(name, SpanKind.PRODUCER, attributes, kept=self.kept)
         elif stage is not None and stage.step is not None:
             stage.step.attributes = attributes
         else:
@@ -178,19 +178,19 @@ class Sending(Operation):
     def _is_kept(self, data: Mapping[str, Any]) -> bool:
         workflow, outer = self._workflow, self._inside
         if (workflow is not None and workflow.kept) or (outer is not None and outer.kept):
-            self._kept = True
+            self.kept = True
         elif is_critical(data, self.context):
             self._keep_transaction()
-        return self._kept
+        return self.kept
 
     def _keep_transaction(self) -> None:
         if self._workflow is not None:
             self._workflows.keep(self._workflow)
-            self._kept = self._workflow.kept
+            self.kept = self._workflow.kept
             return
         if self._inside is not None:
             self._inside.keep()
-        self._kept = True
+        self.kept = True
 
     def _kept_context(self) -> Context:
         """Where a publication hangs whose caller's span is not sampled: below what its transaction was kept with."""
@@ -210,7 +210,7 @@ class Sending(Operation):
             super().keep()
             if self._compensate is not None:
                 self._compensate.keep()
-        elif self._kept and self._telemetry.pins:
+        elif self.kept and self._telemetry.pins:
             self._unsampled = False
             self.context = self._kept_context()
             if self._compensate is not None and self._workflow is not None:
@@ -237,7 +237,7 @@ class Sending(Operation):
                 attributes[semconv.STEP_NAME] = step
             known = telemetry.ledger.event(event.name) is not semconv.OTHER
             name = semconv.compensate_span(event.subject if known else semconv.OTHER)
-            compensate.open(name, kind, attributes, kept=self._kept)
+            compensate.open(name, kind, attributes, kept=self.kept)
         self.context = compensate.context
         return trace.get_current_span(self.context).get_span_context()
 
@@ -342,7 +342,7 @@ class Sending(Operation):
         if failure is not None and self._late_attributes is not None and self._compensate is None:
             # Without detailed timing a failed publish that no step can tell of gets its span after all.
             name = telemetry.span_name(semconv.SEND, event.name)
-            self.open(name, SpanKind.PRODUCER, self._late_attributes, kept=self._kept)
+            self.open(name, SpanKind.PRODUCER, self._late_attributes, kept=self.kept)
         self.close(failure, late)
         if failure is not None and self.span is not None:
             # The exception is told once: on `send`, or on what stands for it without detailed timing.
