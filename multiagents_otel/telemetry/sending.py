@@ -353,8 +353,7 @@ class Sending(Operation):
             if stage.step is not None:
                 stage.step.receivers = self.receivers
                 stage.step.failure = failure
-                if stage.step.attributes and self.size is not None:
-                    stage.step.attributes[semconv.MESSAGING_BODY_SIZE] = self.size
+                stage.step.size = self.size
             if self._compensate is not None:
                 if late is not None and telemetry.options.detailed_timing:
                     late.pop(semconv.MESSAGING_BODY_SIZE, None)

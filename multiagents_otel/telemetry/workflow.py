@@ -23,7 +23,7 @@ class Step:
 
     __slots__ = (
         "attributes", "command_id", "ended", "failure", "identity", "kind", "late_attributes", "name", "queue_time",
-        "receivers", "span", "start", "start_ns", "worker",
+        "receivers", "size", "span", "start", "start_ns", "worker",
     )  # fmt: skip
 
     def __init__(self, name: str, worker: str | None, identity: Identity, start_ns: int, start: int | None) -> None:
@@ -36,6 +36,7 @@ class Step:
         self.span: Span | None = None
         self.command_id: str | None = None
         self.receivers: int | None = None
+        self.size: int | None = None
         self.queue_time: float | None = None
         self.failure: Failure | None = None
         self.attributes: dict[str, Any] = {}

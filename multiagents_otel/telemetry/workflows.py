@@ -271,6 +271,8 @@ class Workflows:
         if not step.attributes and step.late_attributes is not None:
             step.attributes = step.late_attributes()
         attributes: dict[str, Any] = {**self._ids(workflow), semconv.STEP_NAME: step.name, **step.attributes}
+        if step.attributes and step.size is not None:
+            attributes[semconv.MESSAGING_BODY_SIZE] = step.size
         if step.worker is not None:
             attributes[semconv.WORKER_NAME] = step.worker
         if step.command_id is not None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 from multiagents.worker_sdk.decorators import worker
 
+from multiagents_otel import semconv
 from tests.contract.answering import AnsweringBus
 from tests.contract.conftest import Clock
 from tests.contract.observed import Observed
@@ -21,9 +22,9 @@ from tests.support.trees import orphans, received, roots
 
 Scenario = Callable[[Clock], Awaitable[None]]
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_MEASURED: Final = ("multiagents.event.queue_time", "messaging.message.body.size", "multiagents.sampling.keep")
+_MEASURED: Final = (semconv.QUEUE_TIME, semconv.MESSAGING_BODY_SIZE)
 _IN_THE_SAGA: Final = (
-    "workflow.transaction_id", "workflow.id", "multiagents.step.name", "worker.name", "messaging.message.id",
+    semconv.TRANSACTION_ID, semconv.WORKFLOW_ID, semconv.STEP_NAME, semconv.WORKER_NAME, semconv.MESSAGING_MESSAGE_ID,
 )  # fmt: skip
 
 
@@ -48,7 +49,11 @@ def told(observed: Observed, *, of: Observed | None = None) -> dict[str, Any]:
 
 
 def _said(span: ReceivedSpan) -> dict[str, Any]:
-    attributes = {key: _UUID.sub("ID", str(value)) for key, value in span.attributes.items() if key not in _MEASURED}
+    attributes = {
+        key: "MEASURED" if key in _MEASURED else _UUID.sub("ID", str(value))
+        for key, value in span.attributes.items()
+        if key != semconv.SAMPLING_KEEP
+    }
     if span.name.startswith("step.") and span.status == "UNSET":
         attributes = {key: value for key, value in attributes.items() if key in _IN_THE_SAGA}
     return {
