@@ -46,6 +46,8 @@ def auto_instrument(
     messaging_metrics: bool | None = None,
     excluded_events: str | Iterable[str] | None = None,
     excluded_workers: str | Iterable[str] | None = None,
+    keep_errors: bool | None = None,
+    critical_workflows: str | Iterable[str] | None = None,
     stall_grace: float | None = None,
     flush_timeout: float | None = None,
     redaction: bool | None = None,
@@ -86,6 +88,8 @@ def auto_instrument(
         messaging_metrics: the semantic conventions' ``messaging.*`` metrics beside our own.
         excluded_events: globs of event types without spans and metrics.
         excluded_workers: globs of worker types without ``worker`` spans and worker metrics.
+        keep_errors: a workflow in which something fails is sampled from then on, whatever the sampler says.
+        critical_workflows: globs of workflow ids that are sampled whatever the sampler says.
         stall_grace: seconds after a step's timeout until its workflow is ``stalled``.
         flush_timeout: seconds that the end of the process may wait for its telemetry to leave.
         redaction: secrets are scrubbed from spans, logs and metrics.

@@ -32,6 +32,7 @@ CARRIER_WORKFLOW: Final = "w"
 CARRIER_STEP: Final = "s"
 CARRIER_ERROR_TYPE: Final = "e"  # on results: the cause's error.type, which the event does not tell
 CARRIER_QUEUE_TIME: Final = "q"  # on results: seconds that the command waited for its worker
+CARRIER_KEEP: Final = "k"  # true: the transaction is kept, whatever its sampling decision was
 
 # --- attributes ------------------------------------------------------------------------------
 
@@ -50,6 +51,8 @@ COMPENSATION_NAME: Final = "multiagents.compensation.name"
 RECEIVERS: Final = "multiagents.event.receivers"
 QUEUE_TIME: Final = "multiagents.event.queue_time"
 COMPONENT: Final = "component"
+SAMPLING_KEEP: Final = "multiagents.sampling.keep"
+"""True on every span of a transaction from the moment on when something in it failed, or was found to be critical."""
 
 ERROR_TYPE: Final = "error.type"
 EXCEPTION_EVENT: Final = "exception"
@@ -130,6 +133,11 @@ STALLED: Final = "stalled"
 """Also an ``error.type``: no result came within the step's timeout and the grace after it."""
 TIMEOUT: Final = "timeout"
 """An ``error.type``: the framework's own timeout of a command."""
+
+PRIORITY: Final = "priority"
+"""Key of an event, or of its metadata."""
+PRIORITY_BAGGAGE: Final = "multiagents.priority"
+CRITICAL: Final = "critical"
 
 SEND: Final = "send"
 PROCESS: Final = "process"

@@ -76,6 +76,21 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "Worker types without `worker` spans and worker metrics.",
     ),
     Option(
+        "keep_errors",
+        True,
+        values.boolean,
+        "true or false",
+        "Whatever the sampler says: a workflow in which something fails is sampled from then on, and its root, "
+        "steps, and what failed are emitted.",
+    ),
+    Option(
+        "critical_workflows",
+        (),
+        values.globs,
+        "globs, separated by commas",
+        "Workflow ids that are sampled whatever the sampler says.",
+    ),
+    Option(
         "stall_grace",
         10.0,
         values.seconds,
@@ -190,6 +205,8 @@ class Options:
     messaging_metrics: bool
     excluded_events: tuple[str, ...]
     excluded_workers: tuple[str, ...]
+    keep_errors: bool
+    critical_workflows: tuple[str, ...]
     stall_grace: float
     flush_timeout: float
     redaction: bool

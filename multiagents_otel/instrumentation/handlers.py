@@ -299,6 +299,8 @@ class Handlers:
                 delivery.detach()
             if not delivery.deferred or exception is not None:
                 delivery.end(exception)
+                if exception is not None and delivery.kept:
+                    self._workflows.keep_transaction(delivery.message.transaction_id)
         except Exception:
             self._telemetry.guard.caught("process")
 

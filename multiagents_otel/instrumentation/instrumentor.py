@@ -166,6 +166,8 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         messaging_metrics: bool | None = None,
         excluded_events: str | Iterable[str] | None = None,
         excluded_workers: str | Iterable[str] | None = None,
+        keep_errors: bool | None = None,
+        critical_workflows: str | Iterable[str] | None = None,
         stall_grace: float | None = None,
         flush_timeout: float | None = None,
         redaction: bool | None = None,

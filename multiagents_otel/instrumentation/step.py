@@ -17,13 +17,12 @@ from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.instrumentation.swallowed import telling_error
 from multiagents_otel.semconv import WorkflowStatus
 from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
-from multiagents_otel.telemetry.delivery import DELIVERY
 from multiagents_otel.telemetry.event import text
 from multiagents_otel.telemetry.failure import Failure, failure_of
 from multiagents_otel.telemetry.inside import inside
 from multiagents_otel.telemetry.propagation import told_seconds
-from multiagents_otel.telemetry.sending import STAGE, Stage
-from multiagents_otel.telemetry.workflow import Step, Workflow, created_ns, from_metadata
+from multiagents_otel.telemetry.sending import DELIVERY, STAGE, Stage
+from multiagents_otel.telemetry.workflow import Step, Workflow, from_metadata, utc_ns
 from multiagents_otel.telemetry.workflows import Workflows
 
 ORCHESTRATOR_MODULE: Final = "multiagents.orchestrator.orchestrator"
@@ -124,7 +123,9 @@ class StepInstrumentation:
                 return None
             # It was started before it could be seen: by an uninstrumented process, or before instrument().
             # Whoever called is not known: the result that is being handled, younger than the workflow, is not it.
-            workflow = self._workflows.begin(saga, definition_of(orchestrator), NO_CONTEXT, created_ns(saga), None)
+            workflow = self._workflows.begin(
+                saga, definition_of(orchestrator), NO_CONTEXT, utc_ns(saga.created_at), None
+            )
         if call is not None:
             call.workflow = workflow
         return Stage(workflow, self._workflows.start_step(workflow, str(step.name), text(step.worker_type)))
@@ -202,6 +203,9 @@ class StepInstrumentation:
         if call is None or call.ended:
             return None
         workflow = call.workflow = self._workflows.find(saga, adopt=True)
+        delivery = DELIVERY.get()
+        if workflow is not None and delivery is not None and delivery.kept:
+            self._workflows.keep(workflow)
         step = workflow.step(step_name, call.command_id) if workflow is not None else None
         return (workflow, step) if workflow is not None and step is not None else None
 

@@ -19,8 +19,9 @@ from multiagents_otel.instrumentation.handlers import WORKER_MANAGER_MODULE
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.instrumentation.swallowed import telling_error
 from multiagents_otel.telemetry.core import Telemetry
-from multiagents_otel.telemetry.delivery import DELIVERY, Delivery
+from multiagents_otel.telemetry.delivery import Delivery
 from multiagents_otel.telemetry.execution import Execution, WorkerProxy
+from multiagents_otel.telemetry.sending import DELIVERY
 
 DECORATORS_MODULE: Final = "multiagents.worker_sdk.decorators"
 

@@ -16,12 +16,12 @@ from multiagents_otel.instrumentation.step import ORCHESTRATOR_MODULE
 from multiagents_otel.processing.redaction import scrub
 from multiagents_otel.semconv import WorkflowStatus
 from multiagents_otel.telemetry.core import Telemetry
-from multiagents_otel.telemetry.delivery import DELIVERY
 from multiagents_otel.telemetry.event import text
 from multiagents_otel.telemetry.failure import Failure, failure_of
 from multiagents_otel.telemetry.inside import inside
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.propagation import told_name
+from multiagents_otel.telemetry.sending import DELIVERY
 from multiagents_otel.telemetry.workflows import ENDED_STATES, Workflows
 
 
@@ -64,7 +64,9 @@ class WorkflowInstrumentation:
                 type(bus).__qualname__,
             )
         definition = orchestrator.workflow
-        self._workflows.register(str(definition.get_id()), [str(step.worker_type) for step in definition.get_steps()])
+        self._workflows.register(
+            str(definition.get_id()), {str(step.name): str(step.worker_type) for step in definition.get_steps()}
+        )
 
     def _init(self, original: Callable[..., Any]) -> Callable[..., Any]:
         switch = self._patches.switch

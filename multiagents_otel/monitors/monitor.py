@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 
 from multiagents_otel.monitors import framework
 from multiagents_otel.monitors.windows import Windows
-from multiagents_otel.telemetry.delivery import DELIVERY
+from multiagents_otel.telemetry.sending import DELIVERY
 from multiagents_otel.telemetry.observers import OBSERVERS, Observer
 from multiagents_otel.telemetry.sending import EXECUTION, SENDING
 

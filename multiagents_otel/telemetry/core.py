@@ -18,6 +18,7 @@ from multiagents_otel import semconv
 from multiagents_otel.config import Options
 from multiagents_otel.processing import redaction
 from multiagents_otel.processing.guard import Guard
+from multiagents_otel.telemetry.identity import can_pin
 from multiagents_otel.telemetry.instruments import instruments_of
 from multiagents_otel.telemetry.ledger import Key
 from multiagents_otel.telemetry.observers import OBSERVERS
@@ -49,6 +50,8 @@ class Telemetry:
         tracer: the tracer; a no-op one until there is a provider.
         starter: starts the tracer's spans.
         tracing: whether spans can be recorded; False with no provider, a no-op one or a disabled SDK.
+        pins: whether a span can be sampled that the provider's sampler has dropped, or would drop.
+        keeps_errors: whether that is done where something failed.
         passive: neither spans nor metrics can be recorded: patched calls only hand context on.
         executing: the executions of workers under way.
         settled: the providers are there; until then :meth:`settle` looks for them at each patched call.
@@ -80,6 +83,8 @@ class Telemetry:
         self.tracer: Tracer = NoOpTracer()
         self.starter = Starter(self.tracer)
         self.tracing = False
+        self.pins = False
+        self.keeps_errors = False
         self.passive = True
         self.settled = False
         self._tracer_provider = tracer_provider
@@ -116,6 +121,8 @@ class Telemetry:
             self.starter = Starter(self.tracer)
             self.tracing = not isinstance(self.tracer, NoOpTracer)
             OBSERVERS.told_by(self.tracer)
+            self.pins = self.tracing and can_pin(self.tracer)
+            self.keeps_errors = self.pins and self.options.keep_errors
         self.settled = self.instruments.settle() and there
         self.passive = not self.tracing and not self.instruments.enabled
 

@@ -9,7 +9,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context, get_current
 
 from multiagents_otel import semconv
-from multiagents_otel.telemetry.delivery import DELIVERY
+from multiagents_otel.telemetry.sending import DELIVERY
 from multiagents_otel.telemetry.sending import EXECUTION, STAGE
 
 CALL: ContextVar[Any] = ContextVar("multiagents_otel_call", default=None)

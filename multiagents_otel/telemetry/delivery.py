@@ -9,23 +9,24 @@ from typing import Any, Final
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, SpanKind
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, set_span_in_context
 
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
+from multiagents_otel.processing.sampling import is_critical
 from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.event import Event, text
 from multiagents_otel.telemetry.failure import Failure, failure_of
+from multiagents_otel.telemetry.identity import sampled, step_span_id
 from multiagents_otel.telemetry.inside import given_back
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import Operation
 from multiagents_otel.telemetry.propagation import told_name, told_time
-from multiagents_otel.telemetry.sending import EXECUTION, STAGE, body_size
+from multiagents_otel.telemetry.sending import DELIVERY, EXECUTION, STAGE, body_size
 
 _REMEMBERED: Final = 256
 
-DELIVERY: ContextVar[Delivery | None] = ContextVar("multiagents_otel_delivery", default=None)
 INCOMING: ContextVar[Any] = ContextVar("multiagents_otel_incoming", default=None)
 """The raw message that a bus is dispatching, for its size."""
 
@@ -39,6 +40,7 @@ class Message(Event):
         parent: the publisher's span in it.
         published_ns: when it was published, if its publisher told.
         workflow_id: the workflow's definition id, where the publisher told.
+        kept: all that follows of its transaction is sampled.
         outcome: ``success`` or ``error``; None where there is none, as for a command that was cancelled.
         waiting: handlers that are not done yet; the event is counted when none is left.
         told: the observers have been told that it came in.
@@ -50,6 +52,7 @@ class Message(Event):
         "counted",
         "excluded",
         "fields",
+        "kept",
         "outcome",
         "parent",
         "published_ns",
@@ -68,6 +71,7 @@ class Message(Event):
         self.context, self.parent = telemetry.propagation.extract(fields)
         self.published_ns = told_time(fields)
         self.workflow_id = told_name(fields, semconv.CARRIER_WORKFLOW)
+        self.kept = fields.get(semconv.CARRIER_KEEP) is True or is_critical(data, self.context)
         self.excluded = bool(options.excluded_events) and matches(options.excluded_events, name)
         self.outcome: str | None = semconv.SUCCESS
         if kind == semconv.ERROR_EVENT or (kind == semconv.RESULT_EVENT and data.get("success") is False):
@@ -151,8 +155,8 @@ class Delivery(Operation):
     """
 
     __slots__ = (
-        "_delivery_token", "_execution_token", "_stage_token", "claimed", "data", "deferred", "info", "message",
-        "recorded", "spans", "swallowed",
+        "_begun", "_delivery_token", "_execution_token", "_stage_token", "_unsampled", "claimed", "data", "deferred",
+        "info", "message", "recorded", "spans", "swallowed",
     )  # fmt: skip
 
     def __init__(self, telemetry: Telemetry, info: BusInfo, message: Message, data: Any, deferred: bool) -> None:
@@ -166,15 +170,59 @@ class Delivery(Operation):
         self._delivery_token: Token[Delivery | None] | None = None
         self._stage_token: Token[Any] | None = None
         self._execution_token: Token[Any] | None = None
-        self.recorded = telemetry.tracing and (message.kind != semconv.STATUS_EVENT or telemetry.options.status_events)
-        if self.recorded and message.workflow_id is not None:
+        self._begun = self._unsampled = False
+        self._may_be_recorded()
+        if telemetry.tracing and message.workflow_id is not None:
             # The workflow's sampling decision was made once: what is not sampled costs no span.
-            self.recorded = bool(message.parent.trace_flags & 1) or not message.parent.is_valid
+            parent = message.parent
+            if not parent.trace_flags & 1 and parent.is_valid:
+                self._unsampled = True
+                self.recorded = self.spans = False
+                if message.kept:
+                    self.keep()
+
+    def _may_be_recorded(self) -> None:
+        telemetry, message = self._telemetry, self.message
+        self.recorded = telemetry.tracing and (message.kind != semconv.STATUS_EVENT or telemetry.options.status_events)
         self.spans = self.recorded and not message.excluded
+
+    @property
+    def kept(self) -> bool:
+        """Whether all that follows of the transaction is sampled."""
+        return self.message.kept
+
+    @property
+    def within(self) -> Context:
+        """The context inside it as it is now; what is attached is the one that it began with."""
+        return self.context
+
+    def keep(self) -> None:
+        """All that follows of the transaction is sampled; ``process`` is started after all, as of the receipt."""
+        telemetry = self._telemetry
+        self.message.kept = True
+        if not telemetry.pins:
+            return
+        if not self._unsampled:
+            super().keep()
+            return
+        self._unsampled = False
+        self.context = set_span_in_context(NonRecordingSpan(self._kept_parent()), self.context)
+        self._may_be_recorded()
+        if self._begun and self.spans and telemetry.options.detailed_timing:
+            self._open()
+
+    def _kept_parent(self) -> SpanContext:
+        """What an unsampled event hangs below: its step, whose id its command tells; the workflow if there is none."""
+        told, kind = self.message.parent, self.message.kind
+        command_id: object = None
+        if self.step is not None:
+            command_id = self.message.id if kind == semconv.COMMAND_EVENT else self.data.get("command_id")
+        command_id = text(command_id) if kind in (semconv.COMMAND_EVENT, semconv.RESULT_EVENT) else None
+        return sampled(told, step_span_id(told.trace_id, command_id) if command_id is not None else None)
 
     def suppress(self) -> None:
         """The application asked for no instrumentation: no span, here and inside the handler."""
-        self.recorded = self.spans = False
+        self.recorded = self.spans = self._unsampled = False
         self.context = context_api.set_value("suppress_instrumentation", True, self.context)
 
     @property
@@ -193,6 +241,7 @@ class Delivery(Operation):
     def begin(self, links: tuple[Link, ...] | None = None) -> None:
         """Start the ``process`` span, from the moment the message was received."""
         telemetry = self._telemetry
+        self._begun = True
         if self.spans and telemetry.options.detailed_timing:
             self._open(links)
         if telemetry.options.process_hook is not None:
@@ -200,7 +249,7 @@ class Delivery(Operation):
 
     def _open(self, links: tuple[Link, ...] | None = None) -> None:
         name = self._telemetry.span_name(semconv.PROCESS, self.message.name)
-        self.open(name, SpanKind.CONSUMER, self.attributes(), links)
+        self.open(name, SpanKind.CONSUMER, self.attributes(), links, kept=self.message.kept)
 
     def attach(self) -> None:
         """Make this the delivery that the handler's code is in."""
@@ -251,6 +300,8 @@ class Delivery(Operation):
         """End the span; tell the message that this handler is done."""
         if self.ended:
             return
+        if failure is not None and self._telemetry.keeps_errors:
+            self.keep()
         if failure is not None and failure.exception is not None and self.span is None and self.spans:
             self._open()  # without detailed timing a raising handler gets its span after all
         self.close(failure)

@@ -8,6 +8,7 @@ from contextvars import Token
 from time import perf_counter_ns, time_ns
 from typing import Any
 
+from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
 from multiagents_otel import semconv
@@ -21,7 +22,7 @@ from multiagents_otel.telemetry.event import seconds
 from multiagents_otel.telemetry.failure import Failure, failure_of
 from multiagents_otel.telemetry.inside import given_back
 from multiagents_otel.telemetry.observers import OBSERVERS
-from multiagents_otel.telemetry.operation import Operation
+from multiagents_otel.telemetry.operation import Operation, finish
 from multiagents_otel.telemetry.sending import EXECUTION
 
 
@@ -34,7 +35,7 @@ class Execution(Operation):
     """
 
     __slots__ = (
-        "_cancelled_ns", "_elapsed", "_excluded", "_execution_token", "_failure", "_outcome", "_queue_time",
+        "_called", "_cancelled_ns", "_elapsed", "_excluded", "_execution_token", "_failure", "_outcome", "_queue_time",
         "_running", "_timeout", "_worker", "delivery", "label",
     )  # fmt: skip
 
@@ -49,6 +50,7 @@ class Execution(Operation):
         self._excluded = bool(globs) and matches(globs, worker)
         self._outcome: Outcome | None = None
         self._failure: Failure | None = None
+        self._called = False
         self._cancelled_ns: int | None = None
         self._elapsed = 0.0
         self._running = False
@@ -89,28 +91,13 @@ class Execution(Operation):
         if self._cancelled_ns is not None:
             self._timed_out()
         if self._outcome is not None:
-            self._outcome = self._failure = self._cancelled_ns = self.span = None
+            self._outcome = self._failure = self._cancelled_ns = self.span = self._dropped = None
             self.ended, self.context = False, self.delivery.context
         self.start_ns, self.start = time_ns(), perf_counter_ns()
+        self._called = True
         delivery = self.delivery
         if delivery.recorded and not self._excluded:
-            kind = SpanKind.INTERNAL
-            if self._telemetry.options.detailed_timing:
-                attributes: dict[str, Any] = {}
-                message = delivery.message
-                if message.transaction_id is not None:
-                    attributes[semconv.TRANSACTION_ID] = message.transaction_id
-                if message.workflow_id is not None:
-                    attributes[semconv.WORKFLOW_ID] = message.workflow_id
-            else:
-                attributes = delivery.attributes()
-                kind = SpanKind.CONSUMER
-            attributes[semconv.WORKER_NAME] = self._worker
-            if (step := delivery.step) is not None:
-                attributes[semconv.STEP_NAME] = step
-            if self._timeout is not None:
-                attributes[semconv.WORKER_TIMEOUT] = self._timeout
-            self.open(semconv.worker_span(self.label), kind, attributes)
+            self._open()
             if self._telemetry.options.capture_content:
                 capture(self._telemetry, self.span, semconv.EVENT_PAYLOAD, payload)
         if self.context is not delivery.context:  # without a span of its own it is current already
@@ -120,6 +107,52 @@ class Execution(Operation):
         if OBSERVERS:
             self._telemetry.tell("execution_started", self)
         return True
+
+    def _open(self) -> None:
+        delivery, kind = self.delivery, SpanKind.INTERNAL
+        if self._telemetry.options.detailed_timing:
+            attributes: dict[str, Any] = {}
+            message = delivery.message
+            if message.transaction_id is not None:
+                attributes[semconv.TRANSACTION_ID] = message.transaction_id
+            if message.workflow_id is not None:
+                attributes[semconv.WORKFLOW_ID] = message.workflow_id
+        else:
+            attributes = delivery.attributes()
+            kind = SpanKind.CONSUMER
+        attributes[semconv.WORKER_NAME] = self._worker
+        if (step := delivery.step) is not None:
+            attributes[semconv.STEP_NAME] = step
+        if self._timeout is not None:
+            attributes[semconv.WORKER_TIMEOUT] = self._timeout
+        self.open(semconv.worker_span(self.label), kind, attributes, kept=delivery.kept)
+
+    @property
+    def kept(self) -> bool:
+        """Whether all that follows of the transaction is sampled."""
+        return self.delivery.kept
+
+    @property
+    def within(self) -> Context:
+        """The context inside it as it is now; what is attached is the one that it began with."""
+        at_work = self._called and self._outcome is None and self._cancelled_ns is None
+        return self.context if at_work else self.delivery.context
+
+    def keep(self) -> None:
+        """All that follows of the transaction is sampled; ``process`` and ``worker`` are started after all."""
+        delivery, was_recorded = self.delivery, self.delivery.recorded
+        delivery.keep()
+        if was_recorded or not delivery.recorded:
+            if self.span is None:
+                self.context = delivery.context
+            super().keep()
+            return
+        self.context = delivery.context
+        if self._called and not self._excluded:
+            self._open()
+            if self.span is not None and self.ended and self._outcome is not None:
+                end_ns = self.start_ns + int(self._elapsed * 1e9)
+                finish(self.span, None, {semconv.WORKER_OUTCOME: self._outcome.value}, end_ns)
 
     def worker_ended(self, exception: BaseException | None, result: Any = None) -> None:
         """``worker.process`` returned a result or raised."""
@@ -144,6 +177,8 @@ class Execution(Operation):
             return
         self._outcome = outcome
         self._failure = failure._replace(exception=None) if failure is not None else None
+        if failure is not None and self._telemetry.keeps_errors:
+            self.keep()
         telemetry, label = self._telemetry, self.label
         telemetry.executing.discard(self)
         told = outcome.value
@@ -160,10 +195,13 @@ class Execution(Operation):
 
     # --- the result ----------------------------------------------------------------------------
 
-    def tell(self, carrier: dict[str, Any], result: Mapping[str, Any]) -> None:
-        """Put into a result's carrier what the event itself does not tell."""
+    def answered(self, result: Mapping[str, Any]) -> None:
+        """The result is about to be published: now it is known whether the worker was cancelled for its timeout."""
         if self._outcome is None and (self._cancelled_ns is not None or _tells_timeout(result)):
             self._timed_out(str(result.get("error_message") or ""))
+
+    def tell(self, carrier: dict[str, Any]) -> None:
+        """Put into a result's carrier what the event itself does not tell."""
         if self._failure is not None:
             carrier[semconv.CARRIER_ERROR_TYPE] = self._failure.error_type
         if self._queue_time is not None:

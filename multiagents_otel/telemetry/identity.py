@@ -8,12 +8,16 @@ end emits the span with them: an identity stands for a tracer's own id generator
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, Tracer, TraceState, get_current_span
+
+from multiagents_otel import semconv
+from multiagents_otel.processing.sampling import KEPT
 
 _RANDOM = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
 
@@ -41,12 +45,23 @@ class Identity(IdGenerator, Sampler):
         """Whether the span is emitted at all."""
         return self.decision is not Decision.DROP
 
+    @property
+    def kept(self) -> bool:
+        """Whether it is emitted because of what happened, or was critical from the start."""
+        return semconv.SAMPLING_KEEP in self.attributes
+
     def child(self, span_id: int) -> Identity:
         """The identity of a span under this one: same trace, same decision."""
         parent = self.span_context
         return Identity(
-            SpanContext(parent.trace_id, span_id, False, parent.trace_flags, parent.trace_state), self.decision
+            SpanContext(parent.trace_id, span_id, False, parent.trace_flags, parent.trace_state),
+            self.decision,
+            KEPT if self.kept else None,
         )
+
+    def keep(self) -> Identity:
+        """The same span, sampled whatever was decided, and marked."""
+        return Identity(sampled(self.span_context), Decision.RECORD_AND_SAMPLE, {**self.attributes, **KEPT})
 
     # What a tracer asks while it makes the span.
 
@@ -73,6 +88,22 @@ class Identity(IdGenerator, Sampler):
 
     def get_description(self) -> str:
         return "multiagents_otel: decided when the workflow started"
+
+
+def sampled(context: SpanContext, span_id: int | None = None) -> SpanContext:
+    """A span context with the flag that says that it is sampled, of the same span or of another."""
+    flags = TraceFlags(context.trace_flags | TraceFlags.SAMPLED)
+    return SpanContext(context.trace_id, span_id or context.span_id, context.is_remote, flags, context.trace_state)
+
+
+def step_span_id(trace_id: int, command_id: str) -> int:
+    """The span id of a step in a workflow that is not sampled, from the id of the step's command.
+
+    Nothing is told of such a step but its command. If the workflow is kept after all, its orchestrator and its
+    worker, who know the command both, find the same id without a word more.
+    """
+    digest = blake2b(command_id.encode("utf-8", "replace"), digest_size=8, key=trace_id.to_bytes(16, "big")).digest()
+    return int.from_bytes(digest, "big") or 1
 
 
 def can_pin(tracer: Tracer) -> bool:

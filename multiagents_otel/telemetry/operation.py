@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
 
 from multiagents_otel import semconv
 from multiagents_otel.processing.redaction import has_mark
 from multiagents_otel.telemetry.failure import Failure, exception_attributes
+from multiagents_otel.telemetry.identity import Identity
 
 if TYPE_CHECKING:
     from multiagents_otel.telemetry.bus import BusInfo
@@ -34,7 +36,7 @@ class Operation:
         ended: it has ended; ending it again does nothing.
     """
 
-    __slots__ = ("_context_token", "_telemetry", "context", "ended", "span", "start", "start_ns")
+    __slots__ = ("_context_token", "_dropped", "_telemetry", "context", "ended", "span", "start", "start_ns")
 
     def __init__(self, telemetry: Telemetry, context: Context) -> None:
         self._telemetry = telemetry
@@ -44,17 +46,44 @@ class Operation:
         self.start = perf_counter_ns()
         self.ended = False
         self._context_token: Token[Context] | None = None
+        self._dropped: tuple[str, Context, SpanKind, Mapping[str, Any], Sequence[Link]] | None = None
 
     def open(
-        self, name: str, kind: SpanKind, attributes: Mapping[str, Any], links: Sequence[Link] | None = None
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: Mapping[str, Any],
+        links: Sequence[Link] | None = None,
+        *,
+        kept: bool = False,
     ) -> None:
-        """Start the span, as of the operation's start. A fault leaves the operation without one."""
+        """Start the span, as of the operation's start; ``kept``: the sampler is not asked.
+
+        A fault leaves the operation without a span.
+        """
         telemetry, parent = self._telemetry, self.context
         try:
-            span = telemetry.starter.start(name, parent, kind, attributes, links, self.start_ns)
+            kept = kept and telemetry.pins
+            span = telemetry.starter.start(name, parent, kind, attributes, links, self.start_ns, kept=kept)
             self.context = set_span_in_context(span, parent)
             if span.is_recording():
                 self.span = span
+            elif telemetry.pins:
+                self._dropped = (name, parent, kind, attributes, links or ())
+        except Exception:
+            telemetry.guard.caught("span")
+
+    def keep(self) -> None:
+        """Mark the span as kept; one that the sampler has dropped is started after all, with the id that it had."""
+        telemetry = self._telemetry
+        try:
+            if self.span is not None:
+                if self.span.is_recording():
+                    self.span.set_attribute(semconv.SAMPLING_KEEP, True)
+            elif self._dropped is not None and telemetry.pins and not self.ended:
+                identity = Identity(get_current_span(self.context).get_span_context(), Decision.DROP).keep()
+                self.span = telemetry.starter.start(*self._dropped, self.start_ns, identity)
+                self.context = set_span_in_context(self.span, self.context)
         except Exception:
             telemetry.guard.caught("span")
 

@@ -31,6 +31,7 @@ _OUR_KEYS: Final = frozenset(
         semconv.CARRIER_STEP,
         semconv.CARRIER_ERROR_TYPE,
         semconv.CARRIER_QUEUE_TIME,
+        semconv.CARRIER_KEEP,
     }
 )
 _NO_STATE: Final = trace.INVALID_SPAN_CONTEXT.trace_state  # the API's one empty TraceState

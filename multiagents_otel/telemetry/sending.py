@@ -6,15 +6,17 @@ import asyncio
 import copy
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
-from opentelemetry.context import get_current
-from opentelemetry.trace import SpanContext, SpanKind
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind
 
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
+from multiagents_otel.processing.sampling import is_critical
 from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.content import capture
 from multiagents_otel.telemetry.core import Telemetry, suppressed
@@ -25,6 +27,7 @@ from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import Operation
 
 if TYPE_CHECKING:
+    from multiagents_otel.telemetry.delivery import Delivery
     from multiagents_otel.telemetry.execution import Execution
     from multiagents_otel.telemetry.workflow import Step, Workflow
     from multiagents_otel.telemetry.workflows import Workflows
@@ -72,6 +75,7 @@ class Stage:
 
 STAGE: ContextVar[Stage | None] = ContextVar("multiagents_otel_stage", default=None)
 EXECUTION: ContextVar[Execution | None] = ContextVar("multiagents_otel_execution", default=None)
+DELIVERY: ContextVar[Delivery | None] = ContextVar("multiagents_otel_delivery", default=None)
 SENDING: ContextVar[Sending | None] = ContextVar("multiagents_otel_sending", default=None)
 
 
@@ -83,8 +87,9 @@ class Sending(Operation):
     """
 
     __slots__ = (
-        "_before", "_compensate", "_event", "_excluded", "_flight", "_given", "_info", "_late", "_sending_token",
-        "_stage", "_workflow_id", "_workflows", "bus", "carrier", "cluster", "data", "receivers", "size",
+        "_before", "_compensate", "_event", "_excluded", "_flight", "_given", "_info", "_inside", "_late",
+        "_sending_token", "_stage", "_unsampled", "_workflow", "_workflow_id", "_workflows", "bus", "carrier",
+        "cluster", "data", "kept", "receivers", "size",
     )  # fmt: skip
 
     def __init__(
@@ -108,7 +113,9 @@ class Sending(Operation):
         self._excluded = bool(options.excluded_events) and matches(options.excluded_events, name)
         stage, execution = STAGE.get(), EXECUTION.get()
         workflow_id: str | None = None
+        self._workflow: Workflow | None = None
         if stage is not None and stage.workflow.transaction_id == transaction_id:
+            self._workflow = stage.workflow
             workflow_id = stage.workflow.workflow_id
             self._stage = stage if stage.takes(event) else None
             stage = self._stage
@@ -117,27 +124,36 @@ class Sending(Operation):
         if workflow_id is None and execution is not None:
             workflow_id = execution.delivery.message.workflow_id
         self._workflow_id = workflow_id
+        if kind == semconv.RESULT_EVENT and execution is not None:
+            execution.answered(data)
+        # Its transaction is kept by the workflow that the orchestrator publishes for, else by what its caller is in.
+        self._inside = execution or DELIVERY.get() if self._workflow is None else None
+        self.kept = self._unsampled = self._late = False
         current = trace.get_current_span(ambient)
         parent = current.get_span_context()
+        if self._is_kept(data) and not parent.trace_flags & 1 and telemetry.pins:
+            self.context = self._kept_context()
+            parent = trace.get_current_span(self.context).get_span_context()
+        compensates = stage is not None and kind == semconv.COMPENSATION_EVENT
         spans = telemetry.tracing and (kind != semconv.STATUS_EVENT or options.status_events)
         if spans:
             if suppressed(ambient):
                 spans = False
             elif workflow_id is not None:
                 # The workflow's sampling decision was made once: what is not sampled costs no span.
-                spans = bool(parent.trace_flags & 1) or not parent.is_valid or current.is_recording()
-        if stage is not None and kind == semconv.COMPENSATION_EVENT:
+                if stage is not None and compensates:  # whoever cancels a workflow is outside its trace
+                    spans = stage.workflow.identity.recorded
+                else:
+                    spans = bool(parent.trace_flags & 1) or not parent.is_valid or current.is_recording()
+                self._unsampled = not spans
+                if self._unsampled and not options.detailed_timing and stage is not None and stage.step is not None:
+                    stage.step.late_attributes = partial(info.attributes, semconv.SEND, event, workflow_id)
+        if stage is not None and compensates:
             parent = self._start_compensate(stage.workflow, spans)
-        self._late = False
         if spans and not self._excluded:
-            if options.detailed_timing:
-                self._open()
-                if self.span is not None:
-                    parent = self.span.get_span_context()
-            elif stage is not None and stage.step is not None:
-                stage.step.attributes = info.attributes(semconv.SEND, event, workflow_id)
-            else:
-                self._late = True
+            self._start_span()
+            if self.span is not None:
+                parent = self.span.get_span_context()
         if options.capture_content and kind not in _TOLD_BY_WORKER:
             capture(telemetry, self.span, semconv.EVENT_PAYLOAD, data.get("payload", data))
         if options.publish_hook is not None:
@@ -152,9 +168,11 @@ class Sending(Operation):
                 carrier[semconv.CARRIER_WORKFLOW] = workflow_id
             if kind != semconv.COMPENSATION_EVENT and (step := event.step) is not None:
                 carrier[semconv.CARRIER_STEP] = step
+        if self.kept:
+            carrier[semconv.CARRIER_KEEP] = True
         if kind == semconv.RESULT_EVENT:
             if execution is not None:
-                execution.tell(carrier, data)
+                execution.tell(carrier)
         elif kind == semconv.COMMAND_EVENT and event.id is not None:
             self._start_flight(event.id, data)
         self.carrier = carrier
@@ -167,15 +185,69 @@ class Sending(Operation):
             self._context_token = context_api.attach(self.context)
         self._sending_token: Token[Sending | None] | None = SENDING.set(self)
 
-    def _open(self) -> None:
-        name = self._telemetry.span_name(semconv.SEND, self._event.name)
-        attributes = self._info.attributes(semconv.SEND, self._event, self._workflow_id)
-        self.open(name, SpanKind.PRODUCER, attributes)
-
     @property
     def event(self) -> Event:
         """What the event says of itself."""
         return self._event
+
+    def _start_span(self) -> None:
+        stage = self._stage
+        if self._telemetry.options.detailed_timing:
+            self._open()
+        elif stage is not None and stage.step is not None:  # the step stands for it
+            stage.step.attributes = self._info.attributes(semconv.SEND, self._event, self._workflow_id)
+        else:
+            self._late = True
+
+    def _open(self) -> None:
+        name = self._telemetry.span_name(semconv.SEND, self._event.name)
+        attributes = self._info.attributes(semconv.SEND, self._event, self._workflow_id)
+        self.open(name, SpanKind.PRODUCER, attributes, kept=self.kept)
+
+    # --- a transaction that is kept whatever the sampler said ------------------------------------
+
+    def _is_kept(self, data: Mapping[str, Any]) -> bool:
+        workflow, outer = self._workflow, self._inside
+        if (workflow is not None and workflow.kept) or (outer is not None and outer.kept):
+            self.kept = True
+        elif is_critical(data, self.context):
+            self._keep_transaction()
+        return self.kept
+
+    def _keep_transaction(self) -> None:
+        if self._workflow is not None:
+            self._workflows.keep(self._workflow)
+            self.kept = self._workflow.kept
+            return
+        if self._inside is not None:
+            self._inside.keep()
+        self.kept = True
+
+    def _kept_context(self) -> Context:
+        """Where a publication hangs whose caller's span is not sampled: below what its transaction was kept with."""
+        workflow, outer = self._workflow, self._inside
+        if workflow is not None:
+            step = self._stage.step if self._stage is not None else None
+            identity = step.identity if step is not None and step.identity.kept else workflow.identity
+            return trace.set_span_in_context(NonRecordingSpan(identity.span_context), self.context)
+        if outer is not None:
+            return trace.set_span_in_context(trace.get_current_span(outer.within), self.context)
+        return self.context
+
+    def keep(self) -> None:
+        """It failed: its transaction is kept, and its own spans are started after all, as of their start."""
+        self._keep_transaction()
+        if not self._unsampled:
+            super().keep()
+            if self._compensate is not None:
+                self._compensate.keep()
+        elif self.kept and self._telemetry.pins:
+            self._unsampled = False
+            self.context = self._kept_context()
+            if self._compensate is not None and self._workflow is not None:
+                self._start_compensate(self._workflow, spans=True)
+            if not self._excluded:
+                self._start_span()
 
     def attach(self) -> None:
         """Make this the publication that is under way, again after a :meth:`detach`."""
@@ -196,7 +268,8 @@ class Sending(Operation):
             if step := (event.step or "").removeprefix("comp."):
                 attributes[semconv.STEP_NAME] = step
             known = telemetry.ledger.event(event.name) is not semconv.OTHER
-            compensate.open(semconv.compensate_span(event.subject if known else semconv.OTHER), kind, attributes)
+            name = semconv.compensate_span(event.subject if known else semconv.OTHER)
+            compensate.open(name, kind, attributes, kept=self.kept)
         self.context = compensate.context
         return trace.get_current_span(self.context).get_span_context()
 
@@ -297,6 +370,8 @@ class Sending(Operation):
     def end(self, failure: Failure | None) -> None:
         """End the spans, tell the step, measure."""
         telemetry, event, stage = self._telemetry, self._event, self._stage
+        if failure is not None and telemetry.keeps_errors:
+            self.keep()
         late: dict[str, Any] | None = None
         if self.receivers is not None:
             late = {semconv.RECEIVERS: self.receivers}
@@ -315,8 +390,7 @@ class Sending(Operation):
             if stage.step is not None:
                 stage.step.receivers = self.receivers
                 stage.step.failure = failure
-                if stage.step.attributes and self.size is not None:
-                    stage.step.attributes[semconv.MESSAGING_BODY_SIZE] = self.size
+                stage.step.size = self.size
             if self._compensate is not None:
                 if late is not None and telemetry.options.detailed_timing:
                     late.pop(semconv.MESSAGING_BODY_SIZE, None)

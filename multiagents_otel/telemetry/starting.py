@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
+from multiagents_otel.processing.sampling import KEEP
 from multiagents_otel.telemetry.identity import Identity
 
 _PLAIN: Final = frozenset({str, int, float, bool})
@@ -84,20 +85,24 @@ class Starter:
         links: Sequence[Link] | None,
         start_ns: int,
         identity: Identity | None = None,
+        *,
+        kept: bool = False,
     ) -> Span:
-        """Start a span, the one that ``identity`` was fixed for if it is given.
+        """Start a span: the one that ``identity`` was fixed for if it is given, a sampled one if it is ``kept``.
 
         Raises:
             Exception: whatever the sampler, the id generator or a span processor raises.
         """
         tracer = self._tracer
         plain = len(attributes) <= self._most and _PLAIN.issuperset(map(type, attributes.values()))
-        if plain or identity is not None:
+        if plain or kept or identity is not None:
             copied = object.__new__(type(tracer))  # what copy.copy() would do, at a fifth of its price
             copied.__dict__.update(tracer.__dict__)
             tracer = copied
             if identity is not None:
                 tracer.id_generator = tracer.sampler = identity
+            elif kept:
+                tracer.sampler = KEEP
             if plain:
                 tracer.sampler = tracer.span_processor = _Filling(tracer.sampler, tracer.span_processor, attributes)
         span: Span = tracer.start_span(name, context, kind, attributes, links, start_ns)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timezone
+from collections.abc import Callable
+from datetime import datetime, timezone
 from time import perf_counter_ns, time_ns
 from typing import Any
 
@@ -22,8 +23,8 @@ class Step:
     """A step in flight."""
 
     __slots__ = (
-        "attributes", "command_id", "ended", "failure", "identity", "kind", "name", "queue_time",
-        "receivers", "span", "start", "start_ns", "worker",
+        "attributes", "command_id", "ended", "failure", "identity", "kind", "late_attributes", "name", "queue_time",
+        "receivers", "size", "span", "start", "start_ns", "worker",
     )  # fmt: skip
 
     def __init__(self, name: str, worker: str | None, identity: Identity, start_ns: int, start: int | None) -> None:
@@ -36,9 +37,11 @@ class Step:
         self.span: Span | None = None
         self.command_id: str | None = None
         self.receivers: int | None = None
+        self.size: int | None = None
         self.queue_time: float | None = None
         self.failure: Failure | None = None
         self.attributes: dict[str, Any] = {}
+        self.late_attributes: Callable[[], dict[str, Any]] | None = None  # those, where nothing is sampled so far
         self.ended = False
 
 
@@ -71,6 +74,11 @@ class Workflow:
     def ids(self) -> dict[str, Any]:
         """The attributes that tell which workflow it is."""
         return {semconv.TRANSACTION_ID: self.transaction_id, semconv.WORKFLOW_ID: self.workflow_id}
+
+    @property
+    def kept(self) -> bool:
+        """Whether all that follows of it is sampled, because something failed or is critical."""
+        return self.identity.kept
 
     def step(self, name: object, command_id: str | None) -> Step | None:
         """The step in flight that a result is recorded for: the one of its command, else the last of that name."""
@@ -171,6 +179,6 @@ def _command_in_flight(saga: Any, step: str) -> str | None:
     return None
 
 
-def created_ns(saga: Any) -> int:
-    """When the framework created a saga (naive UTC), as ns since the epoch."""
-    return int(saga.created_at.replace(tzinfo=timezone.utc).timestamp() * 1e9)
+def utc_ns(moment: datetime) -> int:
+    """A point in time of the framework's (naive UTC), as ns since the epoch."""
+    return int(moment.replace(tzinfo=timezone.utc).timestamp() * 1e6) * 1000

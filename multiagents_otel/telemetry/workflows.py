@@ -18,11 +18,14 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind
 
 from multiagents_otel import semconv
+from multiagents_otel.config import matches
+from multiagents_otel.processing.sampling import in_critical_baggage
 from multiagents_otel.semconv import WorkflowStatus
 from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
 from multiagents_otel.telemetry.failure import Failure, cause_of
 from multiagents_otel.telemetry.identity import Identity, can_pin, decide
 from multiagents_otel.telemetry.in_flight import Flight, InFlight
+from multiagents_otel.telemetry.keeping import can_keep, earlier_steps, keep
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import finish
 from multiagents_otel.telemetry.stalls import Stalls
@@ -30,6 +33,7 @@ from multiagents_otel.telemetry.workflow import Step, Workflow, elapsed, from_me
 
 _CAPACITY: Final = 50_000
 _REMEMBERED: Final = 10_000
+_DEFINITIONS: Final = 1_000
 ENDED_STATES: Final = frozenset({"completed", "compensated", "cancelled", "failed"})
 """Saga states after which a workflow that is loaded from the store has ended."""
 
@@ -43,6 +47,7 @@ class Workflows:
         self._active: dict[str, Workflow] = {}
         self._stalls = Stalls(telemetry, self._remember)
         self._ended: dict[str, None] = {}
+        self._workers: dict[str, Mapping[str, str]] = {}
         self.in_flight = InFlight(telemetry.options.stall_grace, self._late)
         gauges = telemetry.instruments.gauges
         gauges[semconv.EVENTS_IN_FLIGHT.name] = self.in_flight.counts
@@ -55,9 +60,11 @@ class Workflows:
         self._active.clear()
         self._stalls.stalled.clear()
 
-    def register(self, workflow_id: str, workers: list[str]) -> None:
-        """Known label sets start at 0."""
+    def register(self, workflow_id: str, workers: Mapping[str, str]) -> None:
+        """Take note of a definition's steps and their workers: known label sets start at 0."""
         ledger = self._ledger
+        if len(self._workers) < _DEFINITIONS:
+            self._workers[workflow_id] = workers
         workflow = ledger.workflow(workflow_id)
         ledger.register(semconv.WORKFLOWS_STARTED, [(workflow,)])
         ledger.register(semconv.WORKFLOWS, [(workflow, status.value) for status in WorkflowStatus])
@@ -65,7 +72,7 @@ class Workflows:
         ledger.register(semconv.WORKFLOWS_STALLED, [(workflow,)])
         ledger.register(semconv.ACTIVE_WORKFLOWS, [(workflow,)])
         ledger.register(semconv.COMPENSATIONS, [(workflow, semconv.DELIVERED), (workflow, semconv.UNDELIVERED)])
-        for name in workers:
+        for name in workers.values():
             worker = ledger.worker(name)
             ledger.register(semconv.EVENTS_UNDELIVERED, [(semconv.COMMAND_EVENT, worker)])
             ledger.register(semconv.COMMANDS_DUPLICATED, [(worker,)])
@@ -125,6 +132,10 @@ class Workflows:
         if identity is _UNRECORDED:
             # Nothing will be emitted for it; its children still hang below the caller, if there is one.
             identity = Identity(parent, Decision.DROP)
+        elif telemetry.pins and (
+            in_critical_baggage(caller) or matches(telemetry.options.critical_workflows, workflow_id)
+        ):
+            identity = identity.keep()
         workflow = Workflow(saga, workflow_id, identity, start_ns, start)
         workflow.links = links
         workflow.parent = parent if parent.is_valid and not links else None
@@ -161,6 +172,40 @@ class Workflows:
             "the TracerProvider is not the OpenTelemetry SDK's (its tracers have no id_generator and sampler): "
             "workflow and step spans are opened live, and a workflow that another process finishes has no root span",
         )
+
+    # --- a workflow that is kept whatever the sampler said ---------------------------------------
+
+    def keep(self, workflow: Workflow) -> None:
+        """From now on all of a workflow that this process holds is sampled; its earlier steps are emitted now."""
+        transaction_id = workflow.transaction_id
+        if workflow.kept or not self._telemetry.pins or self._active.get(transaction_id) is not workflow:
+            return
+        if not can_keep(workflow):
+            return
+        late = not workflow.identity.span_context.trace_flags.sampled
+        tracer: Any = self._telemetry.tracer
+        keep(workflow, tracer.id_generator.generate_span_id)
+        if not late:
+            return
+        try:
+            for step, end_ns in earlier_steps(workflow, self._workers.get(workflow.workflow_id, {})):
+                step.kind = self._step_kind
+                self._emit_step(workflow, step, None, end_ns)
+        except Exception:
+            self._telemetry.guard.caught("span")
+
+    def keep_transaction(self, transaction_id: str | None) -> None:
+        """Keep the workflow of a transaction, if this process holds it."""
+        workflow = self._active.get(transaction_id) if transaction_id is not None else None
+        if workflow is not None:
+            self.keep(workflow)
+
+    def _failed(self, workflow: Workflow) -> None:
+        if self._telemetry.keeps_errors and not workflow.kept:
+            try:
+                self.keep(workflow)
+            except Exception:
+                self._telemetry.guard.caught("workflow")
 
     # --- steps ---------------------------------------------------------------------------------
 
@@ -207,9 +252,11 @@ class Workflows:
         if step.ended:
             return
         step.ended = True
+        failure = failure or step.failure
+        if failure is not None:
+            self._failed(workflow)
         if step in workflow.steps:
             workflow.steps.remove(step)
-        failure = failure or step.failure
         if failure is not None and workflow.failure is None:
             workflow.failure = failure._replace(exception=None)
             workflow.failed_step = step.name
@@ -229,7 +276,11 @@ class Workflows:
             telemetry.tell("step_ended", workflow, step, failure, seconds)
 
     def _emit_step(self, workflow: Workflow, step: Step, failure: Failure | None, end_ns: int) -> Span:
+        if not step.attributes and step.late_attributes is not None:
+            step.attributes = step.late_attributes()
         attributes: dict[str, Any] = {**workflow.ids, semconv.STEP_NAME: step.name, **step.attributes}
+        if step.attributes and step.size is not None:
+            attributes[semconv.MESSAGING_BODY_SIZE] = step.size
         if step.worker is not None:
             attributes[semconv.WORKER_NAME] = step.worker
         if step.command_id is not None:
@@ -259,6 +310,8 @@ class Workflows:
         if workflow.stalled:
             self._stalls.recovered(workflow, status)
             return
+        if status not in (WorkflowStatus.COMPLETED, WorkflowStatus.CANCELLED):
+            self._failed(workflow)
         if self._active.pop(transaction_id, None) is None:
             return
         for step in list(workflow.steps):

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import statistics
 import time
+from functools import partial
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -69,9 +70,9 @@ def questions(monitors: list[Any]) -> dict[str, Callable[[], Awaitable[Any]]]:
     events, workers = monitors
     asked: dict[str, Callable[[], Awaitable[Any]]] = {}
     for minutes in WINDOWS:
-        asked[f"get_event_metrics({minutes})"] = lambda minutes=minutes: events.get_event_metrics(minutes)
-        asked[f"get_worker_performance_summary({minutes})"] = lambda minutes=minutes: (
-            workers.get_worker_performance_summary(minutes)
+        asked[f"get_event_metrics({minutes})"] = partial(events.get_event_metrics, minutes)
+        asked[f"get_worker_performance_summary({minutes})"] = partial(
+            workers.get_worker_performance_summary, minutes
         )
     if isinstance(events, EventMonitor):
         asked["get_event_type_metrics"] = lambda: events.get_event_type_metrics("CommandEvent")

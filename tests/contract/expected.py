@@ -64,3 +64,17 @@ SUCCESS: Final = [
     *step_spans("ship", "ship_order", "MSG5", "MSG6"),
 ]
 """A whole order that succeeds, on a bus that tells no receivers."""
+
+KEPT_AT_0_PERCENT: Final = """\
+workflow.order_processing INTERNAL ERROR ValueError
+  step.validate INTERNAL
+  step.charge INTERNAL
+  step.ship INTERNAL ERROR ValueError
+    process command.ship_order CONSUMER ERROR ValueError
+      worker.ship_order INTERNAL ERROR ValueError
+      send result.ship_order PRODUCER
+        process result.ship_order CONSUMER
+  compensate.refund_payment INTERNAL
+    send compensation.refund_payment PRODUCER
+      process compensation.refund_payment CONSUMER"""
+"""What is told of an order that was not sampled and whose last step failed: the payment is refunded."""

@@ -52,7 +52,7 @@ async def test_a_results_carrier_has_the_queue_time_and_on_failure_the_causes_cl
     _, wire = await wire_of(observed, order_payload(fail_at="charge_payment", error=KeyError))
     assert set(wire["result.validate_order"]["_otel"]) == {"traceparent", "ts", "t", "w", "s", "q"}
     failed = wire["result.charge_payment"]["_otel"]
-    assert set(failed) == {"traceparent", "ts", "t", "w", "s", "q", "e"}
+    assert set(failed) == {"traceparent", "ts", "t", "w", "s", "q", "e", "k"}
     assert failed["e"] == "KeyError"
     assert isinstance(failed["q"], float)
     assert 0 <= failed["q"] < 60

@@ -94,6 +94,7 @@ async def test_a_failure_and_its_compensation_are_told_with_their_exception(obse
         "multiagents.event.receivers": 0,
         "messaging.message.body.size": size_without_carrier(bus, "compensation.refund_payment"),
         "error.type": "undelivered",
+        "multiagents.sampling.keep": True,
     }
 
 

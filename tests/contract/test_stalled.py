@@ -55,6 +55,7 @@ async def test_a_step_without_a_result_is_stalled_ten_seconds_after_its_timeout(
             "workflow.status": "stalled",
             "multiagents.workflow.failed_step": "charge",
             "error.type": "stalled",
+            "multiagents.sampling.keep": True,
         }
         assert observed.exceptions == []
         assert observed.sums("multiagents.events.in_flight") == {}

@@ -58,6 +58,7 @@ async def test_a_first_save_that_fails_makes_a_failed_workflow_with_the_exceptio
         "workflow.id": "order_processing",
         "workflow.status": "failed",
         "error.type": "OSError",
+        "multiagents.sampling.keep": True,
     }
     assert observed.sums("multiagents.workflows.started") == {series(workflow__id="order_processing"): 1}
     assert observed.sums("multiagents.workflows") == {series(workflow__id="order_processing", status="failed"): 1}

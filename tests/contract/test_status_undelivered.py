@@ -59,6 +59,7 @@ async def test_a_command_to_nobody_ends_its_step_at_once_and_the_workflow_is_sta
         "workflow.status": "stalled",
         "multiagents.workflow.failed_step": step,
         "error.type": "undelivered",
+        "multiagents.sampling.keep": True,
     }
     assert observed.one(f"step.{step}").attributes[RECEIVERS] == 0
     assert observed.one(f"send command.{worker}").attributes[RECEIVERS] == 0
@@ -130,6 +131,7 @@ async def test_a_compensation_to_nobody_is_an_error_of_send_and_compensate(obser
         "multiagents.compensation.name": "refund_payment",
         "multiagents.event.receivers": 0,
         "error.type": "undelivered",
+        "multiagents.sampling.keep": True,
     }
     assert observed.sums("multiagents.compensations") == {
         series(workflow__id="order_processing", status="undelivered"): 1

@@ -148,6 +148,7 @@ async def test_a_timeout_is_an_error_of_type_timeout_without_an_exception(observ
         "multiagents.worker.outcome": "timeout",
         "multiagents.worker.timeout": 7.0,
         "error.type": "timeout",
+        "multiagents.sampling.keep": True,
     }
     root = observed.root().attributes
     assert root["workflow.status"] == "failed"

@@ -78,6 +78,7 @@ def test_a_table_of_the_readme_is_the_code_s(name: str) -> None:
 def test_the_spans_table_names_every_attribute_and_no_other() -> None:
     told = set(re.findall(r"`([a-z_.]+)`", _table("spans")[2]))
     told |= {semconv.TRANSACTION_ID, semconv.WORKFLOW_ID, semconv.ERROR_TYPE, semconv.REDACTED_PLACES}
+    told |= {semconv.SAMPLING_KEEP}
     emitted = {
         value
         for name, value in vars(semconv).items()
@@ -98,6 +99,7 @@ def test_the_spans_table_names_every_attribute_and_no_other() -> None:
         semconv.LOG_WORKFLOW_STARTED,
         semconv.LOG_WORKFLOW_STALLED,
         semconv.LOG_WORKFLOW_RECOVERED,
+        semconv.PRIORITY_BAGGAGE,
     }
     assert told == emitted - not_of_spans
 

@@ -13,19 +13,28 @@ _KINDS = {"command": "CommandEvent", "result": "ResultEvent", "compensation": "C
 _STEP_OF = dict(zip((*WORKERS, "refund_payment"), (*STEPS, "charge"), strict=True))
 
 
-def attributes(span: ReceivedSpan, transaction: str, port: int, messages: dict[str, str]) -> dict[str, Any]:
+AFTER_THE_FAILURE = ("result.ship_order", ".refund_payment")
+"""The spans without an error that come after it."""
+
+
+def attributes(
+    span: ReceivedSpan, transaction: str, port: int, messages: dict[str, str], *, failed: bool = False
+) -> dict[str, Any]:
     """What the contract gives a span of a delivered order, the measured values taken from the span itself.
 
-    ``messages`` holds the id of each message by its event type, as its ``send`` span tells it.
+    ``messages`` holds the id of each message by its event type, as its ``send`` span tells it; ``failed``: the
+    order's last step did.
     """
     expected: dict[str, Any] = {"workflow.transaction_id": transaction, "workflow.id": "order_processing"}
     if span.status == "ERROR":
         expected["error.type"] = "ValueError"
+    if span.status == "ERROR" or (failed and span.name.endswith(AFTER_THE_FAILURE)):
+        expected["multiagents.sampling.keep"] = True
     kind, _, name = span.name.partition(".")
     if kind == "workflow":
-        failed = {"multiagents.workflow.failed_step": "ship"}
+        at = {"multiagents.workflow.failed_step": "ship"}
         return expected | (
-            {"workflow.status": "completed"} if span.status == "UNSET" else {"workflow.status": "compensated", **failed}
+            {"workflow.status": "completed"} if span.status == "UNSET" else {"workflow.status": "compensated", **at}
         )
     if kind == "step":
         worker = WORKERS[STEPS.index(name)]

@@ -68,8 +68,9 @@ def check_attributes(trace: list[ReceivedSpan], transaction: str, port: int) -> 
     sent = [span for span in trace if span.name.startswith("send ")]
     messages = {span.name.split(" ")[1]: span.attributes["messaging.message.id"] for span in sent}
     assert len(set(messages.values())) == len(messages)
+    failed = any(span.status == "ERROR" for span in trace)
     for span in trace:
-        assert span.attributes == expected.attributes(span, transaction, port, messages), span.name
+        assert span.attributes == expected.attributes(span, transaction, port, messages, failed=failed), span.name
 
 
 def check_events_and_times(trace: list[ReceivedSpan]) -> None:
