@@ -16,9 +16,8 @@ from opentelemetry.sdk.trace import SpanProcessor
 
 from multiagents_otel.monitors import framework
 from multiagents_otel.monitors.windows import Windows
-from multiagents_otel.telemetry.sending import DELIVERY
 from multiagents_otel.telemetry.observers import OBSERVERS, Observer
-from multiagents_otel.telemetry.sending import EXECUTION, SENDING
+from multiagents_otel.telemetry.sending import DELIVERY, EXECUTION, SENDING
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

@@ -9,8 +9,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context, get_current
 
 from multiagents_otel import semconv
-from multiagents_otel.telemetry.sending import DELIVERY
-from multiagents_otel.telemetry.sending import EXECUTION, STAGE
+from multiagents_otel.telemetry.sending import DELIVERY, EXECUTION, STAGE
 
 CALL: ContextVar[Any] = ContextVar("multiagents_otel_call", default=None)
 """The call into an orchestrator: has a ``saga`` and a ``workflow``, once they are known."""

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import statistics
 import time
-from functools import partial
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -71,9 +71,7 @@ def questions(monitors: list[Any]) -> dict[str, Callable[[], Awaitable[Any]]]:
     asked: dict[str, Callable[[], Awaitable[Any]]] = {}
     for minutes in WINDOWS:
         asked[f"get_event_metrics({minutes})"] = partial(events.get_event_metrics, minutes)
-        asked[f"get_worker_performance_summary({minutes})"] = partial(
-            workers.get_worker_performance_summary, minutes
-        )
+        asked[f"get_worker_performance_summary({minutes})"] = partial(workers.get_worker_performance_summary, minutes)
     if isinstance(events, EventMonitor):
         asked["get_event_type_metrics"] = lambda: events.get_event_type_metrics("CommandEvent")
         asked["get_transaction_trace"] = lambda: events.get_transaction_trace(f"tx-{EVENTS // 10 - 1}")

@@ -26,10 +26,10 @@ from tests.contract.conftest import Clock
 from tests.contract.expected import KEPT_AT_0_PERCENT
 from tests.contract.failing import SCENARIOS, Scenario, told
 from tests.contract.observed import Observed, series, tally
-from tests.support.expected import COMPLETED
 from tests.contract.test_providers import PlainProvider, unpinnable
 from tests.contract.test_survival import handed_over, merged
 from tests.support.buses import MemoryBus, MemoryStore
+from tests.support.expected import COMPLETED
 from tests.support.sagas import order_payload, order_system, order_workers, subscribe_compensations
 from tests.support.trees import by_trace, orphans, received, tree
 

@@ -151,7 +151,7 @@ def no_globals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_globals")
 async def test_global_providers_that_are_set_after_instrument_are_used(observed: Observed) -> None:
-    MultiAgentsInstrumentor().instrument(skip_dep_check=True)
+    MultiAgentsInstrumentor().instrument(skip_dep_check=True, replace_builtin_monitors=False)
     async with order_system(monitors=False) as system:
         await system.run()
         await system.bus.drain()
