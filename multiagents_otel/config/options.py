@@ -1,8 +1,8 @@
-"""Every option of the instrumentation: the one table of options.
+"""The options of the instrumentation, and the object that holds those in force.
 
 An option is set by an argument of :func:`multiagents_otel.auto_instrument` or
-:meth:`MultiAgentsInstrumentor.instrument`, else by the environment, else it has its default. A wrong
-argument raises, since a programmer is there to read it; a wrong environment variable is logged once
+:meth:`MultiAgentsInstrumentor.instrument`, else by the environment, else by a configuration file, else it has its
+default. A wrong argument raises, since a programmer is there to read it; a wrong environment variable is logged once
 and the default taken, since telemetry never stops an application.
 """
 
