@@ -79,6 +79,14 @@ class Figures:
             else:
                 del bins[key]
 
+    def copy(self) -> Figures:
+        """The same figures, to add to."""
+        made = Figures()
+        for name in self.__slots__:
+            setattr(made, name, getattr(self, name))
+        made.bins = self.bins.copy()
+        return made
+
     @property
     def finished(self) -> int:
         """How many finished, one way or another."""
@@ -286,9 +294,16 @@ class Windows:
             window = _Window(minutes, self._levels[at])
         self._windows[minutes] = window
         closed = window.catch_up(self._now, self._levels[0])
+        wanted = closed.keys() | self._open.keys() if names is None else names
         told: Table = {}
-        for table in (closed, self._open):
-            _add(told, table if names is None else {name: table[name] for name in names if name in table})
+        for name in wanted:
+            figures, present = closed.get(name), self._open.get(name)
+            if figures is not None:
+                told[name] = figures.copy()
+                if present is not None:
+                    told[name].add(present)
+            elif present is not None:
+                told[name] = present.copy()
         return told
 
 
