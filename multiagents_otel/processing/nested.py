@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -23,6 +24,9 @@ _MAX_DEPTH: Final = 16
 _MAX_NODES: Final = 10_000
 _MAX_JSON: Final = 128 * 1024
 _MAX_KEY: Final = 256
+_JSON: Final = frozenset('{["')
+_JSON_ENDS: Final = frozenset('}]" \n')
+_NAME: Final = re.compile(r"[\w.-]{1,64}")
 _SHORTEST_TOKEN: Final = 20
 _CARDS_FROM: Final = 10**11
 _CARDS_TO: Final = 10**19
@@ -72,7 +76,7 @@ class Walk:
         if isinstance(called_back, _NUMBERS):
             return called_back
         text = str(called_back)
-        if text[:1] in ("{", "[") and len(text) <= _MAX_JSON:
+        if text[:1] in _JSON and text[-1:] in _JSON_ENDS and len(text) <= _MAX_JSON:
             try:
                 inside = json.loads(text)
             except (ValueError, RecursionError):
@@ -83,7 +87,8 @@ class Walk:
         return self._redactor.text(text, self._limit)
 
     def _json(self, path: str, text: str, inside: Any) -> str:
-        scrubbed = self._container(path, inside)
+        # A text in quotes holds another one, JSON perhaps.
+        scrubbed = self._text(path, inside) if isinstance(inside, str) else self._container(path, inside)
         if scrubbed != inside:
             text = json.dumps(scrubbed, ensure_ascii=False)
         return secrets.utf8(text)[: self._limit]
@@ -128,7 +133,7 @@ class Walk:
 
     def _mapping(self, path: str, value: Mapping[Any, Any]) -> dict[Any, Any]:
         described = value.get("name", value.get("key")) if len(value) <= 4 and "value" in value else None
-        secret = isinstance(described, str) and self._redactor.names_secret(described)
+        secret = isinstance(described, str) and self._says_secret(described)
         scrubbed: dict[Any, Any] = {}
         for key, inside in tuple(value.items()):
             name = key.decode("latin-1") if isinstance(key, bytes) else str(key)
@@ -156,4 +161,4 @@ class Walk:
             secret = isinstance(name, str) and (pair or name[:1] == "-") and not secret and self._says_secret(name)
 
     def _says_secret(self, name: str) -> bool:
-        return len(name) <= 64 and "=" not in name and self._redactor.names_secret(name)
+        return _NAME.fullmatch(name) is not None and self._redactor.names_secret(name)

@@ -98,7 +98,9 @@ class Redactor:
         return text if len(text) <= limit else text[:limit]
 
     def text_at(self, path: str, text: str, limit: int = MAX_TEXT) -> str:
-        """The same for a text that stands somewhere, as the user's callback wants it."""
+        """The same for a text that stands somewhere, as the user's callback and allow list want it."""
+        if self.allows(path, path):
+            return secrets.utf8(text)[:limit]
         return self.text(str(self.called_back(path, text)), limit)
 
     def _secrets(self, text: str, lowered: str) -> Iterator[secrets.Span]:
@@ -106,7 +108,8 @@ class Redactor:
         yield from secrets.shaped(text, lowered)
         for pattern in self._patterns:
             for match in pattern.finditer(text):
-                yield match.span()
+                if match.group():  # "x*" matches everywhere
+                    yield match.span()
 
     # --- values --------------------------------------------------------------------------------
 
@@ -162,7 +165,7 @@ class Redactor:
 
     def called_back(self, path: str, value: Any) -> Any:
         """What the user's callback makes of a value."""
-        if self._callback is None:
+        if self._callback is None or not self.enabled:
             return value
         try:
             value = self._callback(path, value)

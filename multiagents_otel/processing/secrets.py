@@ -36,7 +36,8 @@ _VALUE: Final = re.compile(
     # A quote that is not closed ends with its line: the next line may hold another secret.
     r'"(?:[^"\\\n]|\\.)*\\?"?|'
     r"'(?:[^'\\\n]|\\.)*\\?'?|"
-    r"""\\{1,8}(?P<quote>["']).{0,256}?\\{1,8}(?P=quote)|"""
+    # ... and one that is escaped, at its own depth
+    r"""(?P<depth>\\{1,8})(?P<quote>["']).{0,512}?(?<!\\)(?P=depth)(?P=quote)|"""
     rf"(?:{_SCHEMES}[ \t]{{1,8}})?[^\s,;&)}}\]<]+",
     re.IGNORECASE,
 )
@@ -204,7 +205,9 @@ def shaped(text: str, lowered: str) -> Iterator[Span]:
                 yield match.span(1)
     if "=" in text and ("?" in text or "&" in text):
         for match in _PARAMETER.finditer(lowered):
-            yield match.span(match.lastindex or 0)
+            start, end = match.span(match.lastindex or 0)
+            if not text.startswith(REDACTED, start):
+                yield start, end
 
 
 # --- credentials in URLs --------------------------------------------------------------------------

@@ -80,6 +80,9 @@ class Chained(Exception):
         self.add_note(message) if hasattr(self, "add_note") else None
 
 
+REDACTED_PLACES = {"status", "events.exception.exception.message", "events.exception.exception.stacktrace"}
+
+
 @contextmanager
 def exporting(receiver: OtlpReceiver, **options: Any) -> Iterator[None]:
     """Instrumented, with the real exporters of the three signals."""
@@ -128,6 +131,7 @@ async def test_G1_no_canary_is_in_the_exported_bytes_of_any_signal(
                         await bus.publish("user.event", {"payload": {"note": "plain-canary"}})
             spans = {span.name.partition(".")[0] for span in receiver.spans}
             errors = [event for span in receiver.spans for event in span.events]
+            told = [span.attributes.get("multiagents.redacted") for span in receiver.spans if span.events]
             sent = receiver.raw_bytes
             signals = {request.signal for request in receiver.requests}
     finally:
@@ -136,6 +140,8 @@ async def test_G1_no_canary_is_in_the_exported_bytes_of_any_signal(
     assert {"workflow", "step", "worker"} <= spans
     assert any("Chained" in event.attributes["exception.type"] for event in errors)
     assert "LookupError" in errors[0].attributes["exception.stacktrace"], "the chain is told, and scrubbed"
+    assert told
+    assert all(set(places or ()) == REDACTED_PLACES for places in told)
     found = {canary: sent[max(0, at - 60) : at + 60] for canary in CANARIES if (at := sent.find(canary.encode())) >= 0}
     assert not found
 

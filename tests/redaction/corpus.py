@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 CANARIES: Final = ("canary", "CANARY", "can@ary", "ary-8", "Y2FuYXJ5", "4242 4242", "4242424242424242")
@@ -148,6 +149,9 @@ NESTED: Final[dict[str, Any]] = {
     "a set": {"tags": {"token=canary"}},
     "JSON": {"body": '{"user": {"ssn": "canary"}, "n": 1}'},
     "JSON in JSON": {"body": '{"inner": "{\\"cvv\\": \\"canary\\"}"}'},
+    "JSON in a JSON text": json.dumps(json.dumps({"x-token": 'accessToken: "canary"', "b": "password=canary"})),
+    "three deep": {"log": json.dumps({"line": json.dumps({"body": json.dumps({"cvv": 'a "canary"'})})})},
+    "three deep, and cut": "cut " + json.dumps({"line": json.dumps({"body": json.dumps({"cvv": 'a "canary"'})})})[:-1],
     "bytes": {"raw": b"\xffpassword=canary\xfe"},
     "names in bytes": {b"authorization": b"canary"},
     "headers": {"headers": [("authorization", "canary"), (b"cookie", b"canary")]},

@@ -34,6 +34,17 @@ def test_own_patterns_are_secrets_too() -> None:
     }
 
 
+def test_a_pattern_that_matches_nothing_at_all_redacts_nothing() -> None:
+    assert Redactor(patterns=["x*"]).text("a xx b") == f"a {REDACTED} b"
+
+
+def test_a_place_can_be_allowed_as_well() -> None:
+    redactor = Redactor(allow=["status", "events.*"])
+    assert redactor.text_at("status", "token=x") == "token=x"
+    assert redactor.text_at("events.name", "token=x") == "token=x"
+    assert redactor.text_at("name", "token=x") == f"token={REDACTED}"
+
+
 def test_what_is_allowed_stays_by_its_name_or_by_its_path() -> None:
     redactor = Redactor(allow=["page_token", "order.*.token"])
     value = {"page_token": "a", "order": {"7": {"token": "b"}}, "token": "c"}
@@ -69,7 +80,10 @@ def test_a_callback_that_fails_gives_nothing_away() -> None:
 
 def test_redaction_can_be_turned_off() -> None:
     value = {"password": "x", "note": "token=x", "card": 4242424242424242}
-    assert Redactor(enabled=False).value(value) == value
+    off = Redactor(enabled=False, callback=lambda path, value: None)
+    assert off.value(value) == value
+    assert off.text_at("status", "token=x") == "token=x"
+    assert off.content(value, "payload", 1_000) == ('{"password": "x", "note": "token=x", "card": 4242424242424242}')
 
 
 def test_the_options_make_the_redactor_in_force() -> None:

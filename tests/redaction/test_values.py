@@ -181,6 +181,11 @@ def test_a_lone_surrogate_leaves_no_text() -> None:
         str(scrub_value(text)).encode()
 
 
+def test_two_texts_beside_each_other_are_no_name_and_value() -> None:
+    value = [("the token is missing", "try again"), ["secret of success", "hard work"], ("max_tokens", "5")]
+    assert scrub_value(value) == value
+
+
 def test_json_keeps_its_looks_where_it_holds_no_secret() -> None:
     text = '{"a":1,   "b":[true,null]}'
     assert scrub_value(text) == text
