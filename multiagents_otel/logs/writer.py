@@ -166,7 +166,7 @@ class Writer:
         running.release()  # whoever puts a record from here on starts another thread
         self._awake = False
         self.flush(timeout=-1)
-        with _lock, self._writing:
+        with self._writing:
             if self.users <= 0:
                 _writers.pop(self._key, None)
                 self.sink.close()
