@@ -29,25 +29,28 @@ class Ending:
         self._told_multiprocessing = False
 
     def add(self, call: Callable[[], None]) -> None:
-        """Have a call made at the end, before those that were added earlier.
+        """Have a call made at the end, before those that were added earlier; once, however often it is added.
 
         It must not raise, must be bounded in time, and must do nothing when it is made again.
         """
-        first = not self._calls
-        self._calls.append(call)
-        if first:
-            atexit.register(self._end)
-            if hasattr(os, "register_at_fork"):
-                os.register_at_fork(after_in_child=self._tell_multiprocessing)
-            self._tell_multiprocessing()
-            process = sys.modules.get("multiprocessing.process")
-            if process is not None and process.parent_process() is not None:
-                self._in_multiprocessing_child()
+        if not self._calls:
+            self._install()
+        if call not in self._calls:
+            self._calls.append(call)
         try:
             if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
                 signal.signal(signal.SIGTERM, self._on_sigterm)
         except ValueError:
             pass  # not the main thread: signals are not ours to handle
+
+    def _install(self) -> None:
+        atexit.register(self._end)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._tell_multiprocessing)
+        self._tell_multiprocessing()
+        process = sys.modules.get("multiprocessing.process")
+        if process is not None and process.parent_process() is not None:
+            self._in_multiprocessing_child()
 
     def _end(self) -> None:
         for call in reversed(self._calls):

@@ -9,8 +9,17 @@ from multiagents_otel.logs.console import ConsoleLogger
 from multiagents_otel.logs.file import DEFAULT_PATH, MEGABYTE, FileLogger
 from multiagents_otel.logs.logger import Logger
 from multiagents_otel.logs.otel import OtelLogger
+from multiagents_otel.logs.structlog_chain import structlog_processor
 
-__all__ = ["CompositeLogger", "ConsoleLogger", "FileLogger", "Logger", "OtelLogger", "create_logger"]
+__all__ = [
+    "CompositeLogger",
+    "ConsoleLogger",
+    "FileLogger",
+    "Logger",
+    "OtelLogger",
+    "create_logger",
+    "structlog_processor",
+]
 
 
 def create_logger(section: Any, logger_provider: Any = None) -> Logger:

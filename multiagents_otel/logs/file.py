@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 import weakref
 from functools import partial
@@ -70,7 +71,7 @@ class LogFile:
 
     def _fitting(self, lines: list[bytes], first: int) -> int:
         """How many lines, from the first on, the file has room for."""
-        if self._max_bytes <= 0:
+        if self._max_bytes <= 0 or not stat.S_ISREG(self._path.lstat().st_mode):  # /dev/stdout, say, stays what it is
             return len(lines)
         size = os.fstat(self._file).st_size
         count = 0

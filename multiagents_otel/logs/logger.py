@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from multiagents_otel.logs.record import NAMES, Record, level_of
+from multiagents_otel.monitors.framework import serve
 
 
 class Logger:
@@ -32,6 +33,7 @@ class Logger:
         self._level = level_of(level)
         self._caller = include_caller_info
         self._faults = 0
+        serve()  # as the framework's ILogger
 
     @property
     def level(self) -> str:

@@ -18,7 +18,7 @@ from opentelemetry._logs import (
 from multiagents_otel import semconv
 from multiagents_otel.logs.logger import Logger
 from multiagents_otel.logs.record import Record
-from multiagents_otel.logs.rendering import told
+from multiagents_otel.logs.rendering import as_json, told
 from multiagents_otel.version import __version__
 
 _SEVERITIES: Final = {
@@ -35,9 +35,9 @@ _emitting: ContextVar[bool] = ContextVar("multiagents_otel_emitting", default=Fa
 class OtelLogger(Logger):
     """Emits each record as an OpenTelemetry log record, in the trace and span of the call.
 
-    The body is the message; attributes are the call's context, ``workflow.transaction_id``, the ``exception.*``
-    of an error and, if asked for, the ``code.*`` of the caller; all of it scrubbed. Without a logger provider
-    nothing is done.
+    The body is the message; attributes are the call's context (what is nested as JSON),
+    ``workflow.transaction_id``, the ``exception.*`` of an error and, if asked for, the ``code.*`` of the caller;
+    all of it scrubbed. Without a logger provider nothing is done.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class OtelLogger(Logger):
 
 def _attributes(record: Record) -> dict[str, Any]:
     _, fields, error = told(record)
-    attributes = dict(fields)
+    attributes = {key: _attribute(value) for key, value in fields.items() if value is not None}
     if record.transaction_id is not None:
         attributes[semconv.TRANSACTION_ID] = record.transaction_id
     if error:
@@ -114,3 +114,12 @@ def _attributes(record: Record) -> dict[str, Any]:
         attributes[semconv.CODE_LINE] = caller.line
         attributes[semconv.CODE_FUNCTION] = caller.function
     return attributes
+
+
+def _attribute(value: Any) -> Any:
+    """A list of values of one kind, or JSON: the oldest SDK knows no maps, and not every backend does."""
+    if isinstance(value, dict) or (isinstance(value, list) and len({type(item) for item in value}) > 1):
+        return as_json(value)
+    if isinstance(value, list) and value and not isinstance(value[0], (str, bool, int, float)):
+        return as_json(value)
+    return value

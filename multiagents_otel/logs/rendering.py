@@ -22,7 +22,9 @@ TRACE_ID: Final = "trace_id"
 SPAN_ID: Final = "span_id"
 TRACE_FLAGS: Final = "trace_flags"
 
-_json: Final = json.JSONEncoder(ensure_ascii=False, default=text_of).encode
+as_json: Final = json.JSONEncoder(ensure_ascii=False, default=text_of).encode
+"""A plain value as JSON."""
+
 _UNPRINTABLE: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
     ord("\n"): "\\n",
     ord("\r"): "\\r",
@@ -115,7 +117,7 @@ def json_line(record: Record, *, metadata: bool = True) -> str:
         entry["metadata"] = fields
     if error:
         entry["error"] = error | ({"type": _class_name(error)} if "type" in error else {})
-    return _json(entry)
+    return as_json(entry)
 
 
 def text_line(record: Record, *, metadata: bool = True) -> str:
@@ -132,7 +134,7 @@ def parts(record: Record, metadata: bool) -> Iterator[str]:
     yield printable(message)
     if metadata:
         for key, value in fields.items():
-            yield printable(f"{key}={value if isinstance(value, str) else _json(value)}")
+            yield printable(f"{key}={value if isinstance(value, str) else as_json(value)}")
     if error:
         yield printable(f"ERROR: {': '.join(filter(None, (_class_name(error), error['message'])))}")
     if (caller := caller_of(record)) is not None:

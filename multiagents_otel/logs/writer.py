@@ -55,8 +55,7 @@ def writer_for(key: object, name: str, make_sink: Callable[[], Sink]) -> Writer:
         make_sink: makes its sink, if there is none yet.
     """
     with _lock:
-        if not _writers:
-            ENDING.add(_at_end)
+        ENDING.add(_at_end)
         writer = _writers.get(key)
         if writer is None:
             writer = _writers[key] = Writer(key, name, make_sink())
@@ -89,7 +88,7 @@ class Writer:
         self._writing = threading.Lock()
         self._wake: SimpleQueue[bool] = SimpleQueue()
         self._awake = False
-        self._running = False
+        self._running = threading.Lock()  # held by the thread
 
     @property
     def pending(self) -> bool:
@@ -105,7 +104,7 @@ class Writer:
         """Have one user less; after the last one the thread writes what is left, closes the sink and ends."""
         self.users -= 1
         if self.users <= 0:
-            if self._running:
+            if self._running.locked():
                 self._wake.put(False)
             else:
                 _writers.pop(self._key, None)
@@ -119,8 +118,7 @@ class Writer:
             self._records.append((record, render))
         if not self._awake:
             self._awake = True
-            if not self._running:
-                self._start()
+            self._start()
             self._wake.put(True)
         if self._direct:
             self.flush()
@@ -139,8 +137,7 @@ class Writer:
         """Wait until what is queued is written, without holding up the event loop."""
         deadline = time.monotonic() + timeout
         while self.pending and time.monotonic() < deadline:
-            if not self._running:
-                self._start()
+            if self._start():
                 self._wake.put(True)
             await asyncio.sleep(GATHERING_SECONDS / 5)
 
@@ -148,24 +145,28 @@ class Writer:
         """The process ends: whatever comes from now on is written at once."""
         self._direct = True
 
-    def _start(self) -> None:
-        self._running = True
+    def _start(self) -> bool:
+        """Start the thread, unless it is there."""
+        if not self._running.acquire(blocking=False):
+            return False
         try:
             # Not threading.Thread: whoever logs may be a signal handler that interrupted threading's own code.
-            _thread.start_new_thread(self._run, (self._wake,))
+            _thread.start_new_thread(self._run, (self._wake, self._running))
+            return True
         except RuntimeError:  # the interpreter is ending, and starts no threads any more
-            self._running = False
+            self._running.release()
             self._direct = True
+            return False
 
-    def _run(self, wake: SimpleQueue[bool]) -> None:
+    def _run(self, wake: SimpleQueue[bool], running: threading.Lock) -> None:
         while wake.get():
             time.sleep(GATHERING_SECONDS)
             self._awake = False
             self.flush(timeout=-1)
-        # Whoever puts a record from here on starts another thread.
-        self._running = self._awake = False
+        running.release()  # whoever puts a record from here on starts another thread
+        self._awake = False
         self.flush(timeout=-1)
-        with _lock, self._writing:
+        with self._writing:
             if self.users <= 0:
                 _writers.pop(self._key, None)
                 self.sink.close()

@@ -71,6 +71,12 @@ def everything_of(package: str) -> dict[str, list[str]]:
     }
 
 
+async def close(*things: Any) -> None:
+    """The framework's own file loggers hold a file each until they are closed."""
+    for thing in things:
+        await thing.monitoring_logger.close()
+
+
 async def test_the_defaults_are_ours_and_the_manager_shares_the_buss_event_monitor() -> None:
     instrument()
     bus, manager, orchestrator = await simple()
@@ -82,14 +88,18 @@ async def test_the_defaults_are_ours_and_the_manager_shares_the_buss_event_monit
 
 async def test_opted_out_they_are_the_frameworks() -> None:
     instrument(replace_builtin_monitors=False)
-    assert wired(*await simple()) == everything_of("multiagents")
+    made = await simple()
+    assert wired(*made) == everything_of("multiagents")
+    await close(*made)
 
 
 async def test_after_uninstrument_they_are_the_frameworks_again() -> None:
     instrument()
     MultiAgentsInstrumentor().uninstrument()
-    assert wired(*await simple()) == everything_of("multiagents")
+    parts = await simple()
+    assert wired(*parts) == everything_of("multiagents")
     made = await factory.create_framework_components(order_workflow())
+    await close(*parts, made[0])
     assert classes(*made[3:]) == [
         f"multiagents:{name}" for name in ("EventMonitor", "WorkerMonitor", "MetricsCollector")
     ]
@@ -134,7 +144,9 @@ async def test_what_a_user_passes_in_stays() -> None:
 
 async def test_what_a_user_makes_by_hand_is_what_it_says() -> None:
     instrument()
-    assert classes(theirs.MonitoringConfig().create_logger()) == ["multiagents:CompositeLogger"]
+    logger = theirs.MonitoringConfig().create_logger()
+    assert classes(logger) == ["multiagents:CompositeLogger"]
+    await logger.close()
     made = classes(theirs.EventMonitor(), theirs.WorkerMonitor(), theirs.MetricsCollector())
     assert made == [f"multiagents:{name}" for name in MONITORS]
 
@@ -195,8 +207,7 @@ async def test_the_frameworks_own_wiring_tells_true_numbers_and_writes_the_same_
             if name == "ours":
                 metrics = await bus.event_monitor.get_event_metrics()
                 summary = await manager.worker_monitor.get_worker_performance_summary()
-        await bus.monitoring_logger.close()
-        await manager.monitoring_logger.close()
+        await close(bus, manager, orchestrator)
         logged[name] = [
             (entry["level"], entry["message"], sorted(entry.get("metadata", ())))
             for entry in entries(tmp_path / name / "logs" / "multiagents.log")

@@ -9,6 +9,7 @@ import logging
 import pickle
 from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 
 from multiagents_otel import MultiAgentsInstrumentor
-from multiagents_otel.logs.structlog_chain import structlog_processor
+from multiagents_otel.instrumentation.framework_logs import MODULES
+from multiagents_otel.logs import structlog_processor
 from tests.logs.exported import Exported
 from tests.support.sagas import OrderSystem, order_payload, order_system, order_workers
 
@@ -46,6 +48,8 @@ def structlogs_configuration(quiet_framework: None) -> Iterator[None]:
     structlog.reset_defaults()
     yield
     structlog.reset_defaults()
+    for module in MODULES:
+        vars(import_module(module).logger).pop("bind", None)  # what was cached on first use
 
 
 @pytest.fixture

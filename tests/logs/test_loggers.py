@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
+import shutil
+import threading
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -12,13 +15,14 @@ from typing import Any
 import pytest
 from multiagents.monitoring import ConsoleLogger as FrameworksConsoleLogger
 from multiagents.monitoring import FileLogger as FrameworksFileLogger
-from multiagents.monitoring.interfaces import LogLevel
+from multiagents.monitoring.interfaces import ILogger, LogLevel
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 
 from multiagents_otel import CompositeLogger, ConsoleLogger, FileLogger, OtelLogger
 from multiagents_otel.logs import create_logger
+from multiagents_otel.logs.writer import MOST_RECORDS
 from multiagents_otel.processing.redaction import REDACTED
 from tests.logs.exported import Exported
 from tests.logs.lines import entries, messages
@@ -131,6 +135,11 @@ async def test_metadata_may_be_left_out(tmp_path: Path, json_format: bool) -> No
     await logger.info("bare", answer="hidden")
     await logger.close()
     assert "hidden" not in (tmp_path / "a.log").read_text()
+
+
+def test_they_are_loggers_of_the_frameworks_kind(tmp_path: Path) -> None:
+    file = FileLogger(tmp_path / "a.log")
+    assert all(isinstance(each, ILogger) for each in (file, ConsoleLogger(), OtelLogger(), CompositeLogger([file])))
 
 
 # --- ways to call it -----------------------------------------------------------------------------
@@ -324,6 +333,71 @@ async def test_errors_go_to_standard_error_and_the_rest_to_standard_output(capsy
     assert [json.loads(line)["level"] for line in captured.err.splitlines()] == LEVELS[3:]
 
 
+# --- what can't be written -----------------------------------------------------------------------
+
+
+class Stuck(io.StringIO):
+    """A stream that takes nothing until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken, self.go = threading.Event(), threading.Event()
+
+    def write(self, text: str) -> int:
+        self.taken.set()
+        self.go.wait()
+        return super().write(text)
+
+
+async def test_a_stream_that_is_stuck_holds_up_nobody_and_what_is_dropped_is_counted_and_told() -> None:
+    stream = Stuck()
+    logger = ConsoleLogger(json_format=True, output_stream=stream)
+    await logger.info("first")
+    assert await asyncio.to_thread(stream.taken.wait, 10)
+    for number in range(MOST_RECORDS + 25):
+        await logger.info(str(number))
+    assert logger.dropped == 25
+    stream.go.set()
+    await logger.close()
+    found = [json.loads(line)["message"] for line in stream.getvalue().splitlines()]
+    assert found[:-1] == ["first", *map(str, range(MOST_RECORDS))]
+    assert found[-1].startswith("25 log records were dropped")
+
+
+@pytest.mark.parametrize("full", [True, False], ids=["disk full", "a directory is there"])
+async def test_a_file_that_can_not_be_written_is_told_once_and_counted(
+    full: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = FileLogger("/dev/full" if full else tmp_path)
+    for _ in range(2):
+        await logger.info("lost")
+        await logger.close()
+    assert logger.dropped == 2
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("multiagents_otel", "WARNING")
+    assert "1 log records could not be written" in record.getMessage()
+
+
+async def test_a_log_that_is_taken_away_is_made_anew(tmp_path: Path) -> None:
+    logger = FileLogger(tmp_path / "deep" / "a.log")
+    for _ in range(2):
+        await logger.info("on")
+        await logger.close()
+        assert messages(tmp_path / "deep" / "a.log") == ["on"]
+        shutil.rmtree(tmp_path / "deep")
+
+
+async def test_only_a_file_is_rotated(tmp_path: Path) -> None:
+    (tmp_path / "real.log").write_text("")
+    (tmp_path / "link.log").symlink_to(tmp_path / "real.log")
+    logger = FileLogger(tmp_path / "link.log", max_bytes=200)
+    for _ in range(5):
+        await logger.info("on")
+    await logger.close()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["link.log", "real.log"]
+    assert messages(tmp_path / "real.log") == ["on"] * 5
+
+
 # --- composite -----------------------------------------------------------------------------------
 
 
@@ -367,7 +441,9 @@ async def test_an_otel_record_is_whole_and_belongs_to_its_span() -> None:
         try:
             raise KeyError("order")
         except KeyError as error:
-            await logger.warning("odd", error=error, tags={"a": [1, 2]}, count=3)
+            await logger.warning(
+                "odd", error=error, tags={"a": [1, 2]}, names=["x", "y"], mixed=[1, "a"], count=3, no=None
+            )
     (log,) = exported.logs
     context = span.get_span_context()
     assert (log.trace_id, log.span_id, log.trace_flags) == (context.trace_id, context.span_id, context.trace_flags)
@@ -376,7 +452,9 @@ async def test_an_otel_record_is_whole_and_belongs_to_its_span() -> None:
     assert attributes.pop("exception.stacktrace").startswith("Traceback")
     assert attributes.pop("code.line.number") > 0
     assert attributes == {
-        "tags": {"a": (1, 2)} if isinstance(attributes["tags"]["a"], tuple) else {"a": [1, 2]},
+        "tags": '{"a": [1, 2]}',
+        "names": ("x", "y"),
+        "mixed": '[1, "a"]',
         "count": 3,
         "exception.type": "KeyError",
         "exception.message": "'order'",
