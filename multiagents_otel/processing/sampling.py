@@ -11,6 +11,7 @@ from opentelemetry.baggage import get_baggage
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, TraceState, get_current_span
+from opentelemetry.trace.propagation import _SPAN_KEY
 
 from multiagents_otel import semconv
 
@@ -54,8 +55,10 @@ def is_critical(event: Mapping[str, Any], context: Context) -> bool:
 
 def in_critical_baggage(context: Context) -> bool:
     """Whether the baggage says ``multiagents.priority=critical``."""
-    # Most contexts hold one value, and that is the span.
-    return len(context) > 1 and _says_critical(get_baggage(semconv.PRIORITY_BAGGAGE, context))
+    # Nearly all contexts hold a span and nothing more.
+    if not context or (len(context) == 1 and _SPAN_KEY in context):
+        return False
+    return _says_critical(get_baggage(semconv.PRIORITY_BAGGAGE, context))
 
 
 def _says_critical(priority: object) -> bool:

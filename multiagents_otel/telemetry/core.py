@@ -39,8 +39,7 @@ NO_CONTEXT = Context()
 
 def suppressed(context: Context) -> bool:
     """Whether the application asked for no instrumentation, by either of OpenTelemetry's keys."""
-    # Most contexts hold one value, and that is the span.
-    return len(context) > 1 and bool(context.get(_SUPPRESS_INSTRUMENTATION_KEY) or context.get(_SUPPRESS_PLAIN))
+    return bool(context.get(_SUPPRESS_INSTRUMENTATION_KEY) or context.get(_SUPPRESS_PLAIN))
 
 
 class Telemetry:

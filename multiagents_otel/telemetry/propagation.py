@@ -92,10 +92,10 @@ class Propagation:
     def inject(self, carrier: dict[str, Any], context: Context, span_context: SpanContext) -> None:
         """Write the propagators' fields of a context, whose span's is ``span_context``, into a carrier."""
         state = span_context.trace_state
-        # No state, and a context of one value, which is the span: what nearly every event has.
+        # No state, and a context of one value, which is the span where there is one: what nearly every event has.
         if (
             (state is _NO_STATE or not state)
-            and (len(context) == 1 or not baggage.get_all(context))
+            and ((len(context) == 1 and span_context.is_valid) or not baggage.get_all(context))
             and self._default()
         ):
             if span_context.is_valid:

@@ -137,7 +137,7 @@ class Sending(Operation):
         compensates = stage is not None and kind == semconv.COMPENSATION_EVENT
         spans = telemetry.tracing and (kind != semconv.STATUS_EVENT or options.status_events)
         if spans:
-            if suppressed(ambient):
+            if suppressed(self.context):
                 spans = False
             elif workflow_id is not None:
                 # The workflow's sampling decision was made once: what is not sampled costs no span.

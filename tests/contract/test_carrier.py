@@ -15,6 +15,7 @@ from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
 
+from multiagents_otel import MultiAgentsInstrumentor
 from tests.contract.observed import Observed
 from tests.support.buses import MemoryBus
 from tests.support.sagas import order_payload, order_system, order_workers
@@ -288,3 +289,29 @@ async def test_A9_A10_garbage_or_no_carrier_is_a_new_root_without_a_record(
     assert given == [{"id": "o-1"}]
     assert observed.tree == "process shop.opened CONSUMER"
     assert caplog.records == []
+
+
+async def test_baggage_travels_where_no_span_is_current_and_none_is_recorded() -> None:
+    MultiAgentsInstrumentor().instrument(tracer_provider=trace.NoOpTracerProvider(), skip_dep_check=True)
+    seen: list[object] = []
+    async with order_system(
+        workers=order_workers(probe=lambda *_: seen.append(baggage.get_baggage("tenant")))
+    ) as system:
+        token = context.attach(baggage.set_baggage("tenant", "green", context.Context()))
+        await system.run()
+        context.detach(token)
+        await system.bus.drain()
+    assert seen == ["green"] * 3
+
+
+@pytest.mark.parametrize("key", ["suppress_instrumentation", context._SUPPRESS_INSTRUMENTATION_KEY])
+async def test_one_of_the_keys_alone_suppresses_where_no_span_is_current(observed: Observed, key: str) -> None:
+    observed.instrument()
+    bus = MemoryBus()
+    MultiAgentsInstrumentor().instrument_event_bus(bus)
+    await bus.start()
+    token = context.attach(context.Context({key: True}))
+    await bus.publish("stock.low", {"id": "e1"})
+    context.detach(token)
+    await bus.stop()
+    assert observed.spans == []

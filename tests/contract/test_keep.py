@@ -340,7 +340,7 @@ async def test_another_process_that_takes_a_kept_workflow_over_emits_the_root_an
 
 async def test_a_workflow_started_inside_critical_baggage_is_sampled_whole() -> None:
     observed = Observed(sampler=ALWAYS_OFF).instrument()
-    token = context.attach(baggage.set_baggage("multiagents.priority", "critical"))
+    token = context.attach(baggage.set_baggage("multiagents.priority", "critical", context.Context()))
     await run()
     context.detach(token)
     await run()
