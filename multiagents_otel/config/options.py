@@ -19,7 +19,7 @@ from multiagents_otel.config.option import Option
 from multiagents_otel.config.sections import EVENTS
 from multiagents_otel.config.sources import DEFAULT, Names, Setting, of_arguments, of_environment, settle
 
-Patterns: TypeAlias = "str | re.Pattern[str] | Iterable[str | re.Pattern[str]]"
+Patterns: TypeAlias = str | re.Pattern[str] | Iterable[str | re.Pattern[str]]
 """Regular expressions, as an argument has them."""
 
 WORKFLOW_PARENTS: Final = ("child", "link")

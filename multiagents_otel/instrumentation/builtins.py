@@ -66,9 +66,9 @@ class BuiltinReplacement:
     def _in_bus(self, bus: Any, given: dict[str, Any]) -> None:
         logger = bus.monitoring_logger
         if "event_monitor" not in given and _is_builtin(bus.event_monitor):
-            bus.event_monitor = _ours("EventMonitor", logger)
+            bus.event_monitor = _ours("EventMonitor", logger=logger)
         if _is_builtin(bus.metrics_collector):
-            bus.metrics_collector = _ours("MetricsCollector", logger)
+            bus.metrics_collector = _ours("MetricsCollector", logger=logger)
 
     def _in_manager(self, manager: Any, given: dict[str, Any]) -> None:
         logger = manager.monitoring_logger
@@ -76,9 +76,9 @@ class BuiltinReplacement:
             # The framework has one for each: a command that the one saw published the other saw executed.
             shared = getattr(manager.event_bus, "event_monitor", None)
             ours = isinstance(shared, _class_of("EventMonitor"))
-            manager.event_monitor = shared if ours else _ours("EventMonitor", logger)
+            manager.event_monitor = shared if ours else _ours("EventMonitor", logger=logger)
         if "worker_monitor" not in given and _is_builtin(manager.worker_monitor):
-            manager.worker_monitor = _ours("WorkerMonitor", logger)
+            manager.worker_monitor = _ours("WorkerMonitor", logger=logger)
 
     def _create_logger(self, original: Callable[..., Any]) -> Callable[..., Any]:
         switch, guard = self._patches.switch, self._telemetry.guard
@@ -88,9 +88,7 @@ class BuiltinReplacement:
             # Only where the framework asks for itself: who calls it by hand gets what it says.
             if switch.on and _within_framework(sys._getframe(1).f_globals):
                 try:
-                    from multiagents_otel.logs import create_logger as ours
-
-                    return ours(config.logging, self._provider)
+                    return _logger_of(config, self._provider)
                 except ValueError:
                     pass  # a default_logger that does not exist is the framework's to refuse
                 except Exception:
@@ -106,7 +104,7 @@ class BuiltinReplacement:
         def make(*args: Any, **kwargs: Any) -> Any:
             if switch.on:
                 try:
-                    return _class_of(name)(*args, **kwargs)
+                    return _ours(name, *args, **kwargs)
                 except Exception:
                     guard.caught("monitor")
             return original(*args, **kwargs)
@@ -118,8 +116,21 @@ def _class_of(name: str) -> Any:
     return getattr(import_module("multiagents_otel"), name)
 
 
-def _ours(name: str, logger: Any) -> Any:
-    return _class_of(name)(logger=logger)
+def _ours(name: str, *args: Any, **kwargs: Any) -> Any:
+    """The configuration's monitor, which the framework then starts and stops; else one of its own."""
+    from multiagents_otel import monitoring
+
+    configured = monitoring.configured(name)
+    return configured if configured is not None else _class_of(name)(*args, **kwargs)
+
+
+def _logger_of(config: Any, provider: Any) -> Any:
+    """The configuration's logger, where the framework was told nothing else."""
+    from multiagents_otel import monitoring
+    from multiagents_otel.logs import create_logger
+
+    told_nothing = config.logging == type(config.logging)()
+    return (monitoring.configured_logger() if told_nothing else None) or create_logger(config.logging, provider)
 
 
 def _is_builtin(monitor: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from pathlib import Path
 
@@ -169,6 +170,36 @@ async def main():
 asyncio.run(main())
 """
     assert ran(code, NONE).splitlines()[-3:] == ["True", "False", "True"]
+
+
+def test_the_frameworks_defaults_are_the_configurations_monitors_and_logger(tmp_path: Path) -> None:
+    code = f"""
+monitoring = auto_instrument(config={{"logging": {{"default_logger": "file", "file_path": "{tmp_path}/a.log"}}}})
+from multiagents.event_bus.redis_bus import RedisEventBus
+from multiagents.monitoring.config import LoggingConfig, MonitoringConfig
+from multiagents.worker_sdk.worker_manager import WorkerManager
+bus = RedisEventBus()
+manager = WorkerManager(bus)
+print(bus.event_monitor is monitoring.event_monitor, bus.metrics_collector is monitoring.metrics_collector,
+      manager.event_monitor is monitoring.event_monitor, manager.worker_monitor is monitoring.worker_monitor,
+      bus.monitoring_logger is manager.monitoring_logger is monitoring.logger)
+from multiagents.core import factory
+print(factory.EventMonitor(logger=None) is monitoring.event_monitor)
+told = MonitoringConfig(logging=LoggingConfig(file_path="{tmp_path}/b.log"))
+print(RedisEventBus(monitoring_config=told).monitoring_logger is monitoring.logger)
+"""
+    assert ran(code, NONE).splitlines()[-3:] == ["True True True True True", "True", "False"]
+
+
+async def test_the_logger_writes_where_the_configuration_says(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.log"
+    config = MonitoringConfig({"logging": {"default_logger": "file", "file_path": path, "level": "error"}})
+    logger = config.create_logger()
+    await logger.info("too little")
+    await logger.error("enough", error=ValueError("why"))
+    await logger.close()
+    [line] = path.read_text().splitlines()
+    assert json.loads(line)["message"] == "enough"
 
 
 def test_every_option_of_a_monitor_is_a_parameter_of_it_or_told_to_be_another_s() -> None:
