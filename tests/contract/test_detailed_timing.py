@@ -199,6 +199,8 @@ async def test_metrics_do_not_change() -> None:
             await bus.drain()
         numbers: dict[str, dict[Series, Any]] = {}
         for name, metric in observed.metrics().items():
+            if name.startswith("multiagents.system."):
+                continue  # the machine's, at that moment
             if hasattr(metric.data.data_points[0], "value"):
                 numbers[name] = values_of(metric, zeros=True)
             else:
