@@ -74,7 +74,7 @@ $(VENV)/.demo: pyproject.toml $(REDIS) | $(BIN)/python
 $(SOURCE): | $(BIN)/python
 	@echo "fetching the framework's source release, for its guide"
 	@mkdir -p $(@D)
-	@$(BIN)/python -m pip download --quiet --no-deps --no-build-isolation --no-binary :all: --dest $(VENV)/sources multiagents-framework==0.1.3
+	@$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest $(VENV)/sources multiagents-framework==0.1.3
 	@tar -xzf $(VENV)/sources/multiagents_framework-0.1.3.tar.gz --strip-components=1 -C $(@D)
 	@touch $@
 
