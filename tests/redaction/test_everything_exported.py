@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +176,7 @@ logger_provider: {{processors: [{{batch: {{exporter: {{otlp_http: {{endpoint: "{
 
 
 @pytest.mark.skipif(
-    not hasattr(__import__("opentelemetry.sdk.environment_variables", fromlist=["x"]), "OTEL_CONFIG_FILE"),
-    reason="an SDK from before the configuration file",
+    find_spec("opentelemetry.configuration") is None, reason="opentelemetry-configuration is not installed"
 )
 def test_a_pipeline_that_a_configuration_file_builds_is_scrubbed_too(
     redis: RedisServer, receiver: OtlpReceiver, tmp_path: Path
