@@ -337,9 +337,9 @@ class EventMonitor(Monitor):
 def _told_by(event: Event, data: Mapping[str, Any]) -> tuple[str | None, str | None, object]:
     """The outcome and the error that an event tells, and the command that it answers."""
     kind = event.kind
-    if kind == semconv.RESULT_EVENT or kind == semconv.ERROR_EVENT:
+    if kind == semconv.RESULT_EVENT:
         return verdict_of(kind, data.get), _error_of(event, data.get), data.get("command_id")
-    return VERDICTS[kind], None, None
+    return VERDICTS[kind], _error_of(event, data.get) if kind == semconv.ERROR_EVENT else None, None
 
 
 def _text_of(failure: Failure) -> str:
