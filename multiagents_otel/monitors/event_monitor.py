@@ -233,10 +233,10 @@ class EventMonitor(Monitor):
         correlation_id: Any = None,
         source: Any = None,
         metadata: Any = None,
-    ) -> None:
-        """The framework publishes an event."""
+    ) -> dict[str, Any] | None:
+        """The framework publishes an event; returns what :meth:`get_event_trace` does, unless an operation tells it."""
         if text(event_id) is None or in_operation(event_id):
-            return
+            return None
         ids = {"transaction_id": _known(transaction_id), "correlation_id": _known(correlation_id)}
         name = text(reader_of(metadata)("event_type")) or text(getattr(event_type, "value", event_type)) or ""
         event = Event(name, {"id": event_id, "type": event_type, "metadata": ids})
@@ -246,6 +246,7 @@ class EventMonitor(Monitor):
             else:
                 verdict = verdict_of(event.kind, lambda _name: None)
             self._book.published(event_id, event, verdict)
+        return await self.get_event_trace(event_id)
 
     @harmless_async(nothing)
     async def track_event_pickup(self, event_id: Any, worker_type: Any, worker_instance: Any = None) -> None:
