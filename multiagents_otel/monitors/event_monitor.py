@@ -233,10 +233,10 @@ class EventMonitor(Monitor):
         correlation_id: Any = None,
         source: Any = None,
         metadata: Any = None,
-    ) -> None:
-        """The framework publishes an event."""
+    ) -> dict[str, Any] | None:
+        """The framework publishes an event; returns what :meth:`get_event_trace` does, unless an operation tells it."""
         if text(event_id) is None or in_operation(event_id):
-            return
+            return None
         ids = {"transaction_id": _known(transaction_id), "correlation_id": _known(correlation_id)}
         name = text(reader_of(metadata)("event_type")) or text(getattr(event_type, "value", event_type)) or ""
         event = Event(name, {"id": event_id, "type": event_type, "metadata": ids})
@@ -246,6 +246,7 @@ class EventMonitor(Monitor):
             else:
                 verdict = verdict_of(event.kind, lambda _name: None)
             self._book.published(event_id, event, verdict)
+        return await self.get_event_trace(event_id)
 
     @harmless_async(nothing)
     async def track_event_pickup(self, event_id: Any, worker_type: Any, worker_instance: Any = None) -> None:
@@ -337,9 +338,9 @@ class EventMonitor(Monitor):
 def _told_by(event: Event, data: Mapping[str, Any]) -> tuple[str | None, str | None, object]:
     """The outcome and the error that an event tells, and the command that it answers."""
     kind = event.kind
-    if kind == semconv.RESULT_EVENT or kind == semconv.ERROR_EVENT:
+    if kind == semconv.RESULT_EVENT:
         return verdict_of(kind, data.get), _error_of(event, data.get), data.get("command_id")
-    return VERDICTS[kind], None, None
+    return VERDICTS[kind], _error_of(event, data.get) if kind == semconv.ERROR_EVENT else None, None
 
 
 def _text_of(failure: Failure) -> str:

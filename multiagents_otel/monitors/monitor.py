@@ -99,7 +99,8 @@ class Monitor(Observer, SpanProcessor):
 
     def __init__(self, logger: Any) -> None:
         self.logger = logger
-        self._lock = threading.Lock()
+        # Reentrant: a log handler or a signal's may ask in the midst of the thread's own booking.
+        self._lock = threading.RLock()
         self._backlog: deque[tuple[float, Callable[..., object], tuple[Any, ...]]] = deque()
         self._running = False
         framework.serve()
@@ -154,7 +155,7 @@ class Monitor(Observer, SpanProcessor):
         """The contract's histogram buckets for the instruments of these figures, as OpenTelemetry Views."""
         from multiagents_otel.telemetry.instruments import views
 
-        return [view for view in views() if str(view._instrument_name).startswith(self._instruments)]
+        return views(self._instruments)
 
     # --- the span processor --------------------------------------------------------------------
 
@@ -180,7 +181,7 @@ class Monitor(Observer, SpanProcessor):
 
 def _in_forked_child() -> None:
     for monitor in list(_monitors):
-        monitor._lock = threading.Lock()
+        monitor._lock = threading.RLock()
         monitor._backlog.clear()
         monitor._reset()  # what has been counted is the parent's
 

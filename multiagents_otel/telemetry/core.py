@@ -65,8 +65,8 @@ class Telemetry:
     ) -> None:
         self.options = options
         self.instruments = instruments_of(meter_provider, messaging=options.messaging_metrics)
-        self.ledger = self.instruments.ledger
-        self.guard = Guard(lambda component: self.ledger.add(semconv.OTEL_ERRORS, (component,)))
+        self.ledger = ledger = self.instruments.ledger
+        self.guard = Guard(lambda component: ledger.add(semconv.OTEL_ERRORS, (component,)))
         redaction.use(
             redaction.Redactor(
                 options.redact_keys,

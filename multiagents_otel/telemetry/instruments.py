@@ -135,11 +135,14 @@ def instruments_of(provider: MeterProvider | None, *, messaging: bool = False) -
     return instruments
 
 
-def views() -> list[View]:
+def views(prefixes: str | tuple[str, ...] = "") -> list[View]:
     """The contract's histogram buckets as Views, for a MeterProvider that you build yourself.
 
     They are needed only with an SDK or Views that ignore an instrument's advised boundaries; without
     them and without Views of your own the boundaries are the same.
+
+    Args:
+        prefixes: only those of instruments whose names begin so.
     """
     from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 
@@ -149,4 +152,5 @@ def views() -> list[View]:
     return [
         View(instrument_name=name, meter_name=semconv.SCOPE_NAME, aggregation=ExplicitBucketHistogramAggregation(of))
         for name, of in boundaries.items()
+        if name.startswith(prefixes)
     ]

@@ -135,10 +135,15 @@ class Observers:
         """The worst that any observer says of each worker."""
         worst: dict[Key, int] = {}
         for ref in self._hearing.get("worker_health", ()):
-            if (observer := ref()) is None:
-                continue
-            for key, value in observer.worker_health().items():
-                worst[key] = max(value, worst.get(key, 0))
+            observer = ref()
+            if observer is not None:
+                try:
+                    health = observer.worker_health()
+                except Exception:
+                    self.guard.caught("monitor")
+                    continue
+                for key, value in health.items():
+                    worst[key] = max(value, worst.get(key, 0))
         return worst
 
 

@@ -73,11 +73,11 @@ def questions(monitors: list[Any]) -> dict[str, Callable[[], Awaitable[Any]]]:
         asked[f"get_event_metrics({minutes})"] = partial(events.get_event_metrics, minutes)
         asked[f"get_worker_performance_summary({minutes})"] = partial(workers.get_worker_performance_summary, minutes)
     if isinstance(events, EventMonitor):
-        asked["get_event_type_metrics"] = lambda: events.get_event_type_metrics("CommandEvent")
-        asked["get_transaction_trace"] = lambda: events.get_transaction_trace(f"tx-{EVENTS // 10 - 1}")
-        asked["get_worker_performance"] = lambda: workers.get_worker_performance("worker-1")
-        asked["check_worker_health"] = lambda: workers.check_worker_health("worker-1")
-        asked["get_all_workers_health"] = lambda: workers.get_all_workers_health()
+        asked["get_event_type_metrics"] = partial(events.get_event_type_metrics, "CommandEvent")
+        asked["get_transaction_trace"] = partial(events.get_transaction_trace, f"tx-{EVENTS // 10 - 1}")
+        asked["get_worker_performance"] = partial(workers.get_worker_performance, "worker-1")
+        asked["check_worker_health"] = partial(workers.check_worker_health, "worker-1")
+        asked["get_all_workers_health"] = workers.get_all_workers_health
     return asked
 
 

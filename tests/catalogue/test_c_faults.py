@@ -31,7 +31,8 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, Sam
 from opentelemetry.trace import NoOpTracerProvider
 
 import multiagents_otel.telemetry
-from multiagents_otel import MultiAgentsInstrumentor, OptionError
+from multiagents_otel import EventMonitor, MultiAgentsInstrumentor, OptionError, WorkerMonitor
+from multiagents_otel.telemetry.observers import Observer
 from tests.catalogue.application import seen_by_the_application
 from tests.catalogue.observed import Observed, instrumented, records
 from tests.support import trees
@@ -108,10 +109,14 @@ def _members(cls: type) -> list[str]:
 
 # `with inside(...)` is a statement of the patches, as attach and detach of OpenTelemetry are; what the proxy is asked
 # for is the worker's own; a weak reference's callback has no caller to protect. None of them can be left out.
+# The monitors, which are on in these tests, have faults of their own in tests/monitors/test_harmless.py.
 NO_PLACES = {
     *(("inside", name) for name in ("__init__", "__enter__", "__exit__")),
     ("WorkerProxy", "__getattr__"),
     ("Buses", "_forget"),
+    ("Observers", "_forget"),
+    # Nothing is in them: a monitor's own methods stand in their places.
+    *(("Observer", name) for name in vars(Observer)),
 }
 PLACES = [place for place in places() if (place.owner, place.name) not in NO_PLACES]
 
@@ -169,7 +174,7 @@ async def test_C1_a_fault_anywhere_in_our_telemetry_changes_nothing(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = await without_us()
-    counter = Counter()
+    counter, monitors = Counter(), (EventMonitor(), WorkerMonitor())
     with records("asyncio") as loop_errors, instrumented(half_sampled()) as observed:
         with monkeypatch.context() as injected:
             inject(injected, place, counter)
@@ -179,6 +184,7 @@ async def test_C1_a_fault_anywhere_in_our_telemetry_changes_nothing(
         counted = sum(observed.metric("multiagents.otel.errors").values())
     if place.owner not in ("Ledger", "Bounded", "Instruments"):  # they are what counts
         assert (counted > 0) is (counter.calls > 0)
+    del monitors
 
 
 def test_C1_the_places_are_all_there() -> None:
@@ -214,6 +220,7 @@ async def test_C1_most_places_are_reached_by_the_application(monkeypatch: pytest
 
         return watched
 
+    monitors = EventMonitor(), WorkerMonitor()
     with instrumented(half_sampled()):
         for place in PLACES:
             module = sys.modules[place.module]
@@ -230,6 +237,7 @@ async def test_C1_most_places_are_reached_by_the_application(monkeypatch: pytest
             elif inspect.isfunction(current):
                 monkeypatch.setattr(cls, place.name, watch(place, current))
         await seen_by_the_application()
+    del monitors
     assert len(reached) >= 0.7 * len(PLACES), sorted(map(str, set(PLACES) - reached))
 
 
