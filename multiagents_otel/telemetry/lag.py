@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import weakref
+from collections.abc import Callable
 from typing import Final
 
 from multiagents_otel import semconv
@@ -28,7 +29,7 @@ class LoopLag:
         self._telemetry = telemetry
         self._on = True
         # A timer holds its loop: held weakly, or neither would ever go.
-        self._timers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[asyncio.TimerHandle]] = (
+        self._timers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Callable[[], asyncio.TimerHandle | None]] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -50,7 +51,7 @@ class LoopLag:
         # An empty context: the timer must not carry the span that happens to be current. Weakly: it outlives an
         # instrumentation that ends.
         timer = loop.call_at(due, _probe, weakref.ref(self), due, context=contextvars.Context())
-        self._timers[loop] = weakref.ref(timer)
+        self._timers[loop] = weakref.ref(timer) if hasattr(timer, "__weakref__") else _nothing
 
     def probe(self, due: float) -> None:
         """A probe that was due then is called now; the next one is set."""
@@ -63,6 +64,10 @@ class LoopLag:
             self._set(loop)
         except Exception:
             self._telemetry.guard.caught("event_loop")
+
+
+def _nothing() -> None:
+    """Stands for a timer that cannot be referred to weakly: it lapses."""
 
 
 def _probe(lag: weakref.ref[LoopLag], due: float) -> None:
