@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from multiagents_otel.monitors.business import BusinessMetricsMonitor
     from multiagents_otel.monitors.event_monitor import EventMonitor
     from multiagents_otel.monitors.metrics_collector import MetricsCollector
+    from multiagents_otel.monitors.sampling import SamplingEventMonitor
     from multiagents_otel.monitors.worker_monitor import WorkerMonitor
-    from multiagents_otel.processing.exporters import RedactingLogExporter, RedactingSpanExporter
+    from multiagents_otel.processing.exporters import RedactingLogExporter, RedactingMetricExporter, RedactingSpanExporter
     from multiagents_otel.processing.redaction import sanitize_context_for_logging
     from multiagents_otel.telemetry.instruments import views
 
@@ -32,7 +33,9 @@ __all__ = [
     "OptionError",
     "OtelLogger",
     "RedactingLogExporter",
+    "RedactingMetricExporter",
     "RedactingSpanExporter",
+    "SamplingEventMonitor",
     "SecureLogger",
     "WorkerMonitor",
     "__version__",
@@ -54,7 +57,9 @@ _HOMES = {
     "OptionError": "multiagents_otel.config",
     "OtelLogger": "multiagents_otel.logs",
     "RedactingLogExporter": "multiagents_otel.processing.exporters",
+    "RedactingMetricExporter": "multiagents_otel.processing.exporters",
     "RedactingSpanExporter": "multiagents_otel.processing.exporters",
+    "SamplingEventMonitor": "multiagents_otel.monitors.sampling",
     "SecureLogger": "multiagents_otel.logs.secure",
     "WorkerMonitor": "multiagents_otel.monitors.worker_monitor",
     "auto_instrument": "multiagents_otel.auto",

@@ -142,7 +142,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "max_content_length",
         8192,
-        values.length,
+        values.whole(1),
         "characters, 1 or more",
         "Where captured content is cut.",
     ),

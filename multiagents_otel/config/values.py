@@ -154,16 +154,6 @@ def patterns(value: object) -> tuple[re.Pattern[str], ...]:
     return tuple(compiled_ones)
 
 
-def length(value: object) -> int:
-    """A number of characters."""
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise ValueError  # noqa: TRY004
-    length = int(value)
-    if length < 1:
-        raise ValueError
-    return length
-
-
 _ASYNC: Final = ": it is async, and nobody would await it: its span ends before it could run"
 
 

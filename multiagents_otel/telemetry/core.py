@@ -66,6 +66,7 @@ class Telemetry:
         self.options = options
         self.instruments = instruments_of(meter_provider, messaging=options.messaging_metrics)
         self.ledger = ledger = self.instruments.ledger
+        # Not self.ledger: observers keep the guard, and would keep all of this.
         self.guard = Guard(lambda component: ledger.add(semconv.OTEL_ERRORS, (component,)))
         redaction.use(
             redaction.Redactor(

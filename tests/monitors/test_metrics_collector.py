@@ -385,6 +385,17 @@ assert asyncio.run(collector.get_metric_aggregations("made"))["count"] > 1
 # --- the framework's interface -------------------------------------------------------------------
 
 
+def test_importing_it_imports_neither_the_framework_nor_redis() -> None:
+    code = """
+import sys
+from multiagents_otel import BusinessMetricsMonitor, MetricsCollector
+monitor = BusinessMetricsMonitor(None, MetricsCollector())
+print("imported", sorted({"multiagents", "dspy", "redis"} & set(sys.modules)))
+"""
+    with Process.python(code) as process:
+        assert "imported []" in process.wait_ok()
+
+
 def test_it_is_one_of_the_framework_s() -> None:
     assert isinstance(MetricsCollector(), IMetricsCollector)
     assert IMetricsCollector not in MetricsCollector.__mro__
