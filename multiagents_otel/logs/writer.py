@@ -137,6 +137,9 @@ class Writer:
             return False
         try:
             self._write()
+        except Exception:  # whatever it is: the thread goes on, and nobody waits for what can't be written
+            self.dropped += len(self._records)
+            self._records.clear()
         finally:
             self._writing.release()
         return True
