@@ -64,7 +64,7 @@ class EventBusInstrumentation:
     def adopt(self, bus: Any, system: str | None = None) -> None:
         """Instrument the class of a bus, wherever in its bases each method comes from, and its live handlers."""
         _ = self.buses[bus]
-        self._lag.watch()
+        self._watch_loop()
         if system is not None:
             self.buses.describe(bus, system)
         for name in _METHODS:
@@ -83,7 +83,7 @@ class EventBusInstrumentation:
 
     def release(self, replacements: Mapping[Any, str]) -> None:
         """Give every bus and its Redis client back what was theirs; ``replacements`` are undone by now."""
-        self._lag.on = False
+        self._lag.stop()
         self.handlers.release(replacements)
         for client, (replacement, own) in list(self._clients.items()):
             if vars(client).get("publish") is replacement:
@@ -197,6 +197,12 @@ class EventBusInstrumentation:
         except Exception:
             self._telemetry.guard.caught("publish")
 
+    def _watch_loop(self) -> None:
+        try:
+            self._lag.watch()
+        except Exception:
+            self._telemetry.guard.caught("event_loop")
+
     def _watch(self, client: Any) -> None:
         """Learn from the Redis client how many received a message, which the bus drops."""
         attributes = getattr(client, "__dict__", None)
@@ -205,7 +211,7 @@ class EventBusInstrumentation:
         own = attributes.get("publish")  # the user may have put one there
         if own is not None and getattr(own, _WATCHES, None) is self:
             return
-        self._lag.watch()
+        self._watch_loop()
         original = client.publish
         cluster = any(cls.__name__ == "RedisCluster" for cls in type(client).__mro__)
         guard = self._telemetry.guard
@@ -300,7 +306,7 @@ class EventBusInstrumentation:
         event_type = args[0] if args else kwargs.get("event_type")
         if not isinstance(event_type, str):
             return args, kwargs
-        self._lag.watch()
+        self._watch_loop()
         if len(args) >= 2:
             return (args[0], change(bus, event_type, args[1]), *args[2:]), kwargs
         if callable(kwargs.get("handler")):

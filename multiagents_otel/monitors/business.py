@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from multiagents_otel import semconv
 from multiagents_otel.monitors.metrics_collector import MetricsCollector
+from multiagents_otel.monitors.monitor import harmless_async, nothing
 from multiagents_otel.monitors.recorded import number
 from multiagents_otel.monitors.telling import tell
-from multiagents_otel.telemetry.in_force import GUARD
 from multiagents_otel.telemetry.observers import OBSERVERS, Observer
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class BusinessMetricsMonitor(Observer):
 
     # --- by hand -------------------------------------------------------------------------------
 
+    @harmless_async(nothing)
     async def track_workflow_completion(
         self, workflow_id: str, transaction_id: str, duration_ms: float, status: str
     ) -> None:
@@ -77,12 +78,10 @@ class BusinessMetricsMonitor(Observer):
         Tags: ``workflow_id``; of the first ``status`` and ``duration_bucket`` too (``fast`` under 100 ms, ``normal``
         under 1 s, ``slow`` under 5 s, ``very_slow``). One that the instrumentation has counted is not counted again.
         """
-        try:
-            if self._counts(transaction_id, by_hand=True):
-                await self._workflow(workflow_id, transaction_id, duration_ms, status)
-        except Exception:
-            GUARD.caught("business_monitor")
+        if self._counts(transaction_id, by_hand=True):
+            await self._workflow(workflow_id, transaction_id, duration_ms, status)
 
+    @harmless_async(nothing)
     async def track_error_pattern(self, error_type: str, worker_name: str, context: Mapping[str, Any]) -> None:
         """Count an error, ``error_occurrence`` by ``error_type`` and ``worker_name``, and tell of a spike.
 
@@ -90,23 +89,20 @@ class BusinessMetricsMonitor(Observer):
         may hold anything.
         """
         del context
-        try:
-            hour = datetime.now(timezone.utc).strftime("%Y-%m-%d-%H")
-            tags = {"error_type": error_type, "worker_name": worker_name, "hour": hour}
-            await self._record("error_occurrence", 1, tags)
-            errors = await self._recent_errors()
-            if errors > self.spike_errors and time.monotonic() - self._spike_told >= _SPIKE_SECONDS:
-                self._spike_told = time.monotonic()
-                await tell(
-                    self.logger,
-                    "error",
-                    "Error spike detected",
-                    error_count=errors,
-                    worker_name=worker_name,
-                    error_type=error_type,
-                )
-        except Exception:
-            GUARD.caught("business_monitor")
+        hour = datetime.now(timezone.utc).strftime("%Y-%m-%d-%H")
+        tags = {"error_type": error_type, "worker_name": worker_name, "hour": hour}
+        await self._record("error_occurrence", 1, tags)
+        errors = await self._recent_errors()
+        if errors > self.spike_errors and time.monotonic() - self._spike_told >= _SPIKE_SECONDS:
+            self._spike_told = time.monotonic()
+            await tell(
+                self.logger,
+                "error",
+                "Error spike detected",
+                error_count=errors,
+                worker_name=worker_name,
+                error_type=error_type,
+            )
 
     # --- by the instrumentation ----------------------------------------------------------------
 
@@ -117,7 +113,7 @@ class BusinessMetricsMonitor(Observer):
         if not self._counts(workflow.transaction_id, by_hand=False):
             return
         told = (workflow.workflow_id, workflow.transaction_id, seconds * 1_000.0, status.value)
-        if isinstance(self.metrics_collector, MetricsCollector):
+        if getattr(type(self.metrics_collector), "record_metric", None) is MetricsCollector.record_metric:
             for metric in _completion(told[0], told[2], told[3]):
                 self.metrics_collector.record(*metric)
             if self._is_slow(told[2]):

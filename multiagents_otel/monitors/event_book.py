@@ -26,7 +26,6 @@ CUSTOM: Final = "custom"
 
 _MAX_ERROR: Final = 500
 _OUTCOMES_REMEMBERED: Final = 10_000
-_NO_EVENT: Final[dict[str, Any]] = {}
 
 OUTCOMES: Final[dict[str, str]] = {
     COMPLETED: semconv.SUCCESS,
@@ -103,8 +102,21 @@ class EventBook:
         span: SpanContext | None = None,
         size: int | None = None,
         lost: str | None = None,
-    ) -> Tracked:
-        """An event was published; ``lost``: the stage that says that it was not, or that nobody received it."""
+        answers: object = None,
+    ) -> None:
+        """An event was published.
+
+        Args:
+            key: what it is known by.
+            event: what it says of itself.
+            verdict: the outcome that it tells.
+            error: why, scrubbed.
+            at: when (ns by ``perf_counter_ns``), now by default.
+            span: as which span.
+            size: bytes of the payload.
+            lost: the stage that says that it was not published, or that nobody received it.
+            answers: a result's command.
+        """
         tracked = self.events.see(key, event)
         at = perf_counter_ns() if at is None else at
         if tracked.published is None:  # who hands an event on publishes it a second time
@@ -121,7 +133,8 @@ class EventBook:
             self.traces.add(tracked, lost, error=error, span=span)
         elif tracked.outcome is None and tracked.verdict is not None:
             self.events.finish(key, tracked, tracked.verdict)
-        return tracked
+        if answers is not None and lost is None:
+            self.answered(answers, verdict, error, at)
 
     def received(
         self,
@@ -132,13 +145,31 @@ class EventBook:
         at: int | None = None,
         span: SpanContext | None = None,
         queued: float | None = None,
-    ) -> Tracked:
+        answers: object = None,
+    ) -> None:
         """An event came in, ``queued`` ms after its publication."""
         tracked = self.events.see(key, event)
         if verdict is not None:
             self._tells(tracked, verdict, error)
-        self.traces.add(tracked, RECEIVED, at, queued, span=span)
-        return tracked
+        self.traces.add(tracked, RECEIVED, at, queued, None, span)
+        if answers is not None:
+            self.answered(answers, verdict, error, at)
+
+    def handled(
+        self,
+        key: Key | None,
+        event: Event,
+        outcome: str,
+        latency: float | None,
+        span: SpanContext | None,
+        at: int,
+    ) -> None:
+        """The last handler is done with an event. A command whose worker was seen has its outcome already."""
+        if outcome == semconv.ERROR:
+            tracked = self.events.find(key)
+            if tracked is not None and tracked.verdict == semconv.TIMEOUT:
+                outcome = semconv.TIMEOUT
+        self.finished(key, event, outcome, None, latency, span, at)
 
     def finished(
         self,
@@ -148,28 +179,43 @@ class EventBook:
         error: str | None = None,
         latency: float | None = None,
         span: SpanContext | None = None,
+        at: int | None = None,
     ) -> Tracked:
         """An event has its outcome, ``latency`` ms after its publication."""
         tracked = self.events.see(key, event)
-        if tracked.kind == semconv.COMMAND_EVENT and tracked.outcome is not None:
-            return tracked
-        self.events.finish(key, tracked, outcome, latency)
-        tracked.error = tracked.error or error
-        if outcome != semconv.SUCCESS:
-            error = error or tracked.error
-        self.traces.add(tracked, STAGES[outcome], None, tracked.latency, error, span)
+        self._finish(key, tracked, outcome, error, latency, span, at)
         return tracked
 
-    def answered(self, command_id: object, outcome: str | None, error: str | None) -> None:
-        """The result of a command is there: its outcome too, unless the worker itself was seen here."""
-        command = self.events.find(command_id) if isinstance(command_id, str) else None
-        if command is None or command.outcome is not None or outcome is None:
+    def _finish(
+        self,
+        key: Key | None,
+        tracked: Tracked,
+        outcome: str,
+        error: str | None,
+        latency: float | None,
+        span: SpanContext | None,
+        at: int | None,
+    ) -> None:
+        if tracked.outcome is not None and tracked.names[0] == semconv.COMMAND_EVENT:
             return
-        self.finished(command.id, Event(command.name, _NO_EVENT), outcome, error, latency=since(command.published))
+        self.events.finish(key, tracked, outcome, latency)
+        if outcome != semconv.SUCCESS:
+            tracked.error = error = error or tracked.error
+        self.traces.add(tracked, STAGES[outcome], at, tracked.latency, error, span)
 
-    def noted(self, tracked: Tracked, stage: str, error: str | None = None) -> None:
-        """A stage that changes no count."""
-        self.traces.add(tracked, stage, error=error)
+    def answered(self, command_id: object, outcome: str | None, error: str | None, at: int | None = None) -> None:
+        """The result of a command is there: its outcome too, unless the worker itself was seen here."""
+        if outcome is None or not isinstance(command_id, str):
+            return
+        command = self.events.find(command_id)
+        if command is None or command.outcome is not None:
+            return
+        latency = since(command.published, at)
+        self._finish(command_id, command, outcome, error, latency, None, at)
+
+    def noted(self, key: Key | None, event: Event, stage: str, at: int) -> None:
+        """A stage of an event that changes no outcome."""
+        self.traces.add(self.events.see(key, event), stage, at)
 
     def _tells(self, tracked: Tracked, verdict: str, error: str | None) -> None:
         tracked.verdict = tracked.verdict or verdict
@@ -185,10 +231,11 @@ class EventBook:
         known = self.events.find(command_id)
         latency = since(known.published) if known is not None else None
         tracked = self.finished(command_id, event, outcome, error, latency=latency)
-        if tracked.correlation_id is not None:
+        correlation_id = tracked.names[-1]
+        if correlation_id is not None:
             if len(self._outcomes) >= _OUTCOMES_REMEMBERED:
                 self._outcomes.popitem(last=False)
-            self._outcomes[tracked.correlation_id] = outcome
+            self._outcomes[correlation_id] = outcome
 
     def outcome_of_result(self, correlation_id: str | None) -> str | None:
         """The outcome of a result that a callback shows being published, from its command's."""
@@ -196,14 +243,14 @@ class EventBook:
         last = LAST_COMMAND.get()
         if outcome is None and last is not None:
             command = self.events.find(last[0])
-            if command is None or command.correlation_id in (None, correlation_id):
+            if command is None or command.names[-1] in (None, correlation_id):
                 outcome = last[1]
         return outcome if outcome != UNKNOWN else None
 
 
-def since(published: int | None) -> float | None:
-    """Milliseconds since a time by ``perf_counter_ns``."""
-    return (perf_counter_ns() - published) * 1e-6 if published is not None else None
+def since(published: int | None, at: int | None = None) -> float | None:
+    """Milliseconds from one time by ``perf_counter_ns`` to another, or until now."""
+    return ((perf_counter_ns() if at is None else at) - published) * 1e-6 if published is not None else None
 
 
 # --- events as a user has them -------------------------------------------------------------------

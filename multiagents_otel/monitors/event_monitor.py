@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -27,12 +28,14 @@ from multiagents_otel.monitors.event_book import (
 from multiagents_otel.monitors.monitor import Monitor, harmless, harmless_async, in_operation, nothing
 from multiagents_otel.monitors.numbers import number
 from multiagents_otel.monitors.traces import Traces
-from multiagents_otel.monitors.tracked import UNKNOWN, Key, Tracked
+from multiagents_otel.monitors.tracked import UNKNOWN, Tracked, tracked_of
 from multiagents_otel.monitors.windows import Windows
 from multiagents_otel.semconv import Outcome
 from multiagents_otel.telemetry.event import Event, text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opentelemetry.sdk.trace import ReadableSpan
 
     from multiagents_otel.telemetry.delivery import Delivery, Message
@@ -92,7 +95,7 @@ class EventMonitor(Monitor):
 
     def _reset(self) -> None:
         retention, interval = self.trace_retention_hours * 3600, self.cleanup_interval_minutes * 60
-        windows = Windows(self.trace_retention_hours, distribution=self.track_performance)
+        windows = self._windows = Windows(self.trace_retention_hours, distribution=self.track_performance)
         traces = Traces(self.max_trace_history, self.max_traces_per_transaction, retention, interval)
         self._book = EventBook(windows, traces)
 
@@ -100,75 +103,57 @@ class EventMonitor(Monitor):
 
     def sent(self, sending: Sending, failure: Failure | None) -> None:
         """An event was published."""
-        event, kind = sending.event, sending.event.kind
-        verdict, error, lost = VERDICTS[kind], None, None
-        if kind == semconv.RESULT_EVENT or kind == semconv.ERROR_EVENT:
-            verdict, error = verdict_of(kind, sending.data.get), _error_of(event, sending.data.get)
+        event = sending.event
+        verdict, error, answers = _told_by(event, sending.data)
+        lost = None
         if failure is not None:
             lost = semconv.UNDELIVERED if failure.error_type == semconv.UNDELIVERED else semconv.ERROR
-            error = _told(failure)
-        size = sending.size if self.track_payload_size else None
+            error = _text_of(failure)
+        key, size = event.id or sending.start_ns, sending.size if self.track_payload_size else None
         span = trace.get_current_span(sending.context).get_span_context()
-        with self._lock:
-            self._book.published(event.id or sending.start_ns, event, verdict, error, sending.start, span, size, lost)
-            if kind == semconv.RESULT_EVENT and lost is None:
-                self._book.answered(sending.data.get("command_id"), verdict, error)
+        self._later(self._book.published, key, event, verdict, error, sending.start, span, size, lost, answers)
 
     def received(self, delivery: Delivery) -> None:
         """An event came in."""
-        message, kind = delivery.message, delivery.message.kind
-        verdict, error, delay = VERDICTS[kind], None, message.delay
-        if kind == semconv.RESULT_EVENT or kind == semconv.ERROR_EVENT:
-            verdict, error = verdict_of(kind, delivery.data.get), _error_of(message, delivery.data.get)
-        queued = delay * 1e3 if delay is not None else None
+        message, delay = delivery.message, delivery.message.delay
+        verdict, error, answers = _told_by(message, delivery.data)
+        key, queued = message.id or message.published_ns, delay * 1e3 if delay is not None else None
         span = trace.get_current_span(delivery.context).get_span_context()
-        with self._lock:
-            self._book.received(_key(message), message, verdict, error, delivery.start, span, queued)
-            if kind == semconv.RESULT_EVENT:
-                self._book.answered(delivery.data.get("command_id"), verdict, error)
+        self._later(self._book.received, key, message, verdict, error, delivery.start, span, queued, answers)
 
     def handled(self, message: Message, seconds: float | None) -> None:
         """The last handler is done with an event."""
-        key, outcome = _key(message), message.outcome or UNKNOWN
-        with self._lock:
-            tracked = self._book.events.find(key)
-            if outcome == semconv.ERROR and tracked is not None and tracked.verdict == semconv.TIMEOUT:
-                outcome = semconv.TIMEOUT
-            if tracked is None or tracked.outcome is None or tracked.kind != semconv.COMMAND_EVENT:
-                latency = seconds * 1e3 if seconds is not None else None
-                span = trace.get_current_span(message.context).get_span_context()
-                self._book.finished(key, message, outcome, None, latency, span)
+        latency = seconds * 1e3 if seconds is not None else None
+        key, span = message.id or message.published_ns, trace.get_current_span(message.context).get_span_context()
+        self._later(self._book.handled, key, message, message.outcome or UNKNOWN, latency, span, perf_counter_ns())
 
     def execution_ended(self, execution: Execution, outcome: Outcome, failure: Failure | None, seconds: float) -> None:
         """A command's worker ended."""
         message = execution.delivery.message
         if message.excluded:
             return
-        delay, error = message.delay, _told(failure) if failure is not None else None
+        delay, error = message.delay, _text_of(failure) if failure is not None else None
         latency = delay * 1e3 if delay is not None and outcome is not Outcome.CANCELLED else None
-        span = trace.get_current_span(execution.context).get_span_context()
-        with self._lock:
-            self._book.finished(_key(message), message, _OUTCOMES[outcome], error, latency, span)
+        key, span = message.id or message.published_ns, trace.get_current_span(execution.context).get_span_context()
+        self._later(self._book.finished, key, message, _OUTCOMES[outcome], error, latency, span, perf_counter_ns())
 
     def stale(self, message: Message) -> None:
         """A result that no step waits for."""
-        with self._lock:
-            self._book.noted(self._book.events.see(_key(message), message), STALE)
+        self._later(self._book.noted, message.id or message.published_ns, message, STALE, perf_counter_ns())
 
     def _count_span(self, span: ReadableSpan) -> None:
-        with self._lock:
-            event_spans.count(self._book, span)
+        self._later(event_spans.count, self._book, span)
 
     # --- a worker monitor's callbacks ----------------------------------------------------------
 
     def command_started(self, worker: str, command_id: str) -> None:
         """A worker takes up a command."""
-        with self._lock:
+        with self._caught_up():
             self._picked_up(command_id, worker)
 
     def command_ended(self, worker: str, command_id: str, outcome: Outcome, error: str | None) -> None:
         """A command ended."""
-        with self._lock:
+        with self._caught_up():
             self._book.command_ended(worker, command_id, _OUTCOMES[outcome], error)
 
     def _picked_up(self, command_id: str, worker: str | None) -> None:
@@ -193,14 +178,14 @@ class EventMonitor(Monitor):
             return
         read, stage = reader_of(event), told[:_MAX_STAGE]
         described = by_hand(read)
-        with self._lock:
+        with self._caught_up():
             self._track(described, read, stage)
 
     def _track(self, event: Event, read: Any, stage: str) -> None:
         book, key = self._book, event.id
         if key is None or in_operation(key):  # it can't be counted, or is counted by its operation
             known = book.events.find(key)
-            book.noted(known if known is not None else _untold(event), stage)
+            book.traces.add(known if known is not None else tracked_of(event), stage)
             return
         verdict, error = verdict_of(event.kind, read), _error_of(event, read)
         outcome = OUTCOMES.get(stage)
@@ -230,12 +215,12 @@ class EventMonitor(Monitor):
         read = reader_of(custom_event)
         inner = reader_of(read("data"))
         name = text(read("event_name")) or reports.CUSTOM_EVENT
-        tracked = Tracked(name, name, text(read("event_id") or read("id")))
-        tracked.transaction_id = text(read("transaction_id") or inner("transaction_id"))
-        tracked.correlation_id = text(read("correlation_id") or inner("correlation_id"))
-        with self._lock:
+        event_id, correlation_id = read("event_id") or read("id"), read("correlation_id") or inner("correlation_id")
+        transaction_id = text(read("transaction_id") or inner("transaction_id"))
+        tracked = Tracked((name, name, text(event_id), None, text(correlation_id)), transaction_id)
+        with self._caught_up():
             self._book.windows.figures(reports.CUSTOM_EVENT).seen += 1
-            self._book.noted(tracked, CUSTOM)
+            self._book.traces.add(tracked, CUSTOM)
 
     # --- the framework's IEventMonitor ---------------------------------------------------------
 
@@ -255,7 +240,7 @@ class EventMonitor(Monitor):
         ids = {"transaction_id": _known(transaction_id), "correlation_id": _known(correlation_id)}
         name = text(reader_of(metadata)("event_type")) or text(getattr(event_type, "value", event_type)) or ""
         event = Event(name, {"id": event_id, "type": event_type, "metadata": ids})
-        with self._lock:
+        with self._caught_up():
             if event.kind == semconv.RESULT_EVENT:
                 verdict = self._book.outcome_of_result(event.correlation_id)
             else:
@@ -266,7 +251,7 @@ class EventMonitor(Monitor):
     async def track_event_pickup(self, event_id: Any, worker_type: Any, worker_instance: Any = None) -> None:
         """The framework gives a command to its worker."""
         if text(event_id) is not None and not in_operation(event_id):
-            with self._lock:
+            with self._caught_up():
                 self._picked_up(event_id, text(worker_type))
 
     @harmless_async(nothing)
@@ -292,7 +277,7 @@ class EventMonitor(Monitor):
         if text(event_id) is None or in_operation(event_id):
             return
         LAST_COMMAND.set((event_id, outcome))
-        with self._lock:
+        with self._caught_up():
             self._book.command_ended(None, event_id, outcome, error_text(error))
 
     # --- questions -----------------------------------------------------------------------------
@@ -300,38 +285,43 @@ class EventMonitor(Monitor):
     @harmless_async(dict)
     async def get_event_metrics(self, time_window_minutes: Any = 60) -> dict[str, Any]:
         """The events of the last minutes: counts, rates (percent), latencies (ms) and throughput (events a minute)."""
-        with self._lock:
+        with self._caught_up():
             return reports.event_metrics(self._book, time_window_minutes, sizes=self.track_payload_size)
 
     @harmless_async(dict)
     async def get_event_type_metrics(self, event_type: Any, time_window_minutes: Any = 60) -> dict[str, Any]:
         """The same of one type: a class name (``CommandEvent``), the framework's enum or its value (``command``)."""
-        with self._lock:
+        with self._caught_up():
             return reports.event_type_metrics(self._book, event_type, time_window_minutes)
 
     @harmless_async(list)
     async def get_transaction_trace(self, transaction_id: Any) -> list[dict[str, Any]]:
         """What happened to the events of a transaction, stage by stage, by time; [] for one that is not known."""
-        with self._lock:
+        with self._caught_up():
             return self._book.traces.of(transaction_id)
 
     @harmless_async(nothing)
     async def get_event_trace(self, event_id: Any) -> dict[str, Any] | None:
         """One event as the framework's ``EventTrace.to_dict()`` tells it; None if it is not known."""
-        with self._lock:
+        with self._caught_up():
             tracked = self._book.events.find(event_id if isinstance(event_id, str) else None)
-            return reports.event_trace(self._book, tracked) if tracked is not None else None
+            if tracked is None:
+                return None
+            transaction_id, names = tracked.transaction_id, tracked.names
+            entries = self._book.traces.events(transaction_id).get(names, [])
+            return reports.event_trace(transaction_id, names, entries)
 
     @harmless_async(list)
     async def get_transaction_events(self, transaction_id: Any) -> list[dict[str, Any]]:
         """The events of a transaction, each as :meth:`get_event_trace` tells it."""
-        with self._lock:
-            return [reports.event_trace(self._book, event) for event in self._book.traces.events(transaction_id)]
+        with self._caught_up():
+            events = self._book.traces.events(transaction_id)
+            return [reports.event_trace(transaction_id, names, entries) for names, entries in events.items()]
 
     @harmless(dict)
     def get_monitor_stats(self) -> dict[str, Any]:
         """How much the monitor holds, and its settings."""
-        with self._lock:
+        with self._caught_up():
             return {
                 "active_traces": self._book.traces.entries,
                 "active_transactions": len(self._book.traces),
@@ -344,11 +334,15 @@ class EventMonitor(Monitor):
             }
 
 
-def _key(message: Message) -> Key | None:
-    return message.id or message.published_ns
+def _told_by(event: Event, data: Mapping[str, Any]) -> tuple[str | None, str | None, object]:
+    """The outcome and the error that an event tells, and the command that it answers."""
+    kind = event.kind
+    if kind == semconv.RESULT_EVENT or kind == semconv.ERROR_EVENT:
+        return verdict_of(kind, data.get), _error_of(event, data.get), data.get("command_id")
+    return VERDICTS[kind], None, None
 
 
-def _told(failure: Failure) -> str:
+def _text_of(failure: Failure) -> str:
     return error_text(failure.message) or failure.error_type
 
 
@@ -360,9 +354,3 @@ def _error_of(event: Event, read: Any) -> str | None:
 
 def _known(value: object) -> object:
     return value if value != "unknown" else None  # the framework's word for an id that an event does not have
-
-
-def _untold(event: Event) -> Tracked:
-    tracked = Tracked(event.kind, event.name, event.id)
-    tracked.transaction_id, tracked.correlation_id = event.transaction_id, event.correlation_id
-    return tracked

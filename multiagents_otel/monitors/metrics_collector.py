@@ -7,32 +7,23 @@ import contextvars
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from multiagents_otel import semconv
-from multiagents_otel.monitors import recorded
+from multiagents_otel.monitors import collected, framework, recorded
+from multiagents_otel.monitors.monitor import harmless, harmless_async, nothing
 from multiagents_otel.monitors.recorded import Recorded, timestamp
-from multiagents_otel.monitors.sample import Sample, Sampler
+from multiagents_otel.monitors.sample import NOTHING_SEEN, Sample, Sampler
 from multiagents_otel.monitors.slots import Slots, Totals
 from multiagents_otel.monitors.telling import tell
 from multiagents_otel.telemetry.custom import CUSTOM, NAMES
-from multiagents_otel.telemetry.in_force import GUARD
 from multiagents_otel.telemetry.system import SYSTEM, Seen
 
 _DAY_HOURS: Final = 24
 _LONGEST_RETENTION_HOURS: Final = 366 * _DAY_HOURS
 _FIRST_SECONDS: Final = 1.0
 _SHORTEST_SECONDS: Final = 0.1
-
-_FRAMEWORK_NAMES: Final = {
-    "cpu_usage_percent": "system_cpu_percent",
-    "memory_usage_percent": "system_memory_percent",
-    "disk_usage_percent": "system_disk_percent",
-}
-"""What the framework calls some figures of a sample; the others have one name."""
-_SUMMED_UP: Final = ("cpu_usage_percent", "memory_usage_percent", "disk_usage_percent", "active_connections",
-                     "event_queue_size")  # fmt: skip
 
 
 class MetricsCollector:
@@ -50,6 +41,8 @@ class MetricsCollector:
             each type.
         retention_hours: in the place of ``retention_days``.
         redis_url: a Redis server whose clients are counted beside those of the event buses' servers.
+        include_system_metrics: False: ``start()`` takes no samples, and the system's instruments tell nothing of it.
+        custom_metrics_enabled: False: the application's own metrics are not taken.
     """
 
     def __init__(
@@ -61,16 +54,21 @@ class MetricsCollector:
         *,
         retention_hours: float | None = None,
         redis_url: str | None = None,
+        include_system_metrics: bool = True,
+        custom_metrics_enabled: bool = True,
     ) -> None:
         self.logger = logger
         self.collection_interval_seconds = max(_SHORTEST_SECONDS, recorded.number(collection_interval_seconds) or 60.0)
         self.retention_days = retention_days if retention_hours is None else retention_hours / _DAY_HOURS
         self.max_metrics_per_type = max(1, int(max_metrics_per_type))
         self.redis_url = redis_url
+        self.include_system_metrics = include_system_metrics
+        self.custom_metrics_enabled = custom_metrics_enabled
         self.seen: Seen | None = None
         self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._forget()
+        framework.serve()
         _collectors.add(self)
 
     def _forget(self) -> None:
@@ -89,15 +87,17 @@ class MetricsCollector:
 
     # --- samples -------------------------------------------------------------------------------
 
+    @harmless_async(nothing)
     async def start(self) -> None:
         """Take a sample every ``collection_interval_seconds`` from now on, on this event loop; once."""
         loop = asyncio.get_running_loop()
         if self._running and self._loop is not None and self._loop() is loop:
             return
         self._running = True
-        SYSTEM.add(self)
         self._loop = weakref.ref(loop)
-        self._set(loop, min(_FIRST_SECONDS, self.collection_interval_seconds))
+        if self.include_system_metrics:
+            SYSTEM.add(self)
+            self._set(loop, min(_FIRST_SECONDS, self.collection_interval_seconds))
         if self.logger:
             await tell(
                 self.logger,
@@ -107,6 +107,7 @@ class MetricsCollector:
                 retention_days=self.retention_days,
             )
 
+    @harmless_async(nothing)
     async def stop(self) -> None:
         """Take no more samples; what was seen stays. Once, however often it is called."""
         SYSTEM.remove(self)
@@ -141,9 +142,10 @@ class MetricsCollector:
         with self._lock:
             for figure, value in sample._asdict().items():
                 if value is not None:
-                    self._add(self._system, _FRAMEWORK_NAMES.get(figure, figure), value)
+                    self._add(self._system, collected.NAMES_OF_FRAMEWORK.get(figure, figure), value)
         return sample
 
+    @harmless_async(lambda: collected.sample_report(NOTHING_SEEN))
     async def collect_system_metrics(self) -> dict[str, Any]:
         """Look now, in a thread.
 
@@ -154,16 +156,11 @@ class MetricsCollector:
             ``network_bytes_sent`` and ``network_bytes_received`` (since boot), of this process ``cpu_percent``,
             ``memory_rss_mb``, ``memory_vms_mb``, and ``timestamp``.
         """
-        SYSTEM.add(self)
-        figures: dict[str, Any] = dict.fromkeys(Sample._fields)
-        try:
-            figures = (await asyncio.to_thread(self._take, wait=True))._asdict()
-        except Exception:
-            GUARD.caught("metrics_collector")
-        for figure in ("cpu_usage_percent", "memory_usage_percent", "disk_usage_percent"):
-            figures[figure] = figures[figure] or 0.0  # they get formatted as numbers
-        return {**figures, "timestamp": timestamp()}
+        if self.include_system_metrics:
+            SYSTEM.add(self)
+        return collected.sample_report(await asyncio.to_thread(self._take, wait=True))
 
+    @harmless_async(nothing)
     async def record_system_metric(
         self, metric_name: str, value: float, metadata: Mapping[str, Any] | None = None
     ) -> None:
@@ -171,6 +168,7 @@ class MetricsCollector:
         del metadata  # the framework keeps it and never returns it
         self._record(self._system, metric_name, value)
 
+    @harmless_async(lambda: collected.averages_and_peaks({}))
     async def get_system_metrics(self, time_window_minutes: float = 60) -> dict[str, Any]:
         """What the samples of a window come to; without one in it, a sample is taken now.
 
@@ -180,17 +178,17 @@ class MetricsCollector:
             ``network_bytes_received`` (within the window); the framework's ``event_metrics``, ``worker_metrics`` and
             ``system_metrics`` (by name: ``count``, ``average``, ``min``, ``max``, ``latest``).
         """
-        window = _seconds(time_window_minutes)
+        window = collected.seconds_of(time_window_minutes)
         if not self._over(self._system, window).get("event_queue_size"):
             await self.collect_system_metrics()
         system = self._over(self._system, window)
         return {
             "time_window_minutes": time_window_minutes,
             "collected_at": timestamp(),
-            **_flat(system),
-            "event_metrics": recorded.event_statistics(_all(self._events.within(window))),
-            "worker_metrics": recorded.worker_statistics(_all(self._workers.within(window))),
-            "system_metrics": {name: _system_statistics(totals) for name, totals in system.items()},
+            **collected.averages_and_peaks(system),
+            "event_metrics": recorded.event_statistics(collected.of_all(self._events.within(window))),
+            "worker_metrics": recorded.worker_statistics(collected.of_all(self._workers.within(window))),
+            "system_metrics": {name: collected.system_statistics(totals) for name, totals in system.items()},
         }
 
     # --- the application's own -----------------------------------------------------------------
@@ -199,40 +197,32 @@ class MetricsCollector:
         """Record a metric of the application's own: see :meth:`record`, which this calls."""
         self.record(metric_name, value, tags)
 
+    @harmless(nothing)
     def record(self, metric_name: str, value: float, tags: Mapping[str, Any] | None = None) -> None:
         """Record a value of the histogram ``multiagents.custom.<name>``, and for ``get_metric_aggregations``.
 
         What is no finite number is left out. 100 names, then ``_OTHER``; the tags' bounds are those of
         :class:`multiagents_otel.telemetry.custom.CustomMetrics`, and a tag ``hour`` is not exported.
         """
-        try:
-            name = recorded.name(metric_name)
-            if self._record(self._custom, name, value):
-                CUSTOM.record(name, float(value), tags if isinstance(tags, Mapping) else {})
-        except Exception:
-            GUARD.caught("custom_metric")
+        name = recorded.name(metric_name)
+        if self.custom_metrics_enabled and self._record(self._custom, name, value):
+            CUSTOM.record(name, float(value), tags if isinstance(tags, Mapping) else {})
 
+    @harmless_async(lambda: collected.aggregations(Totals()))
     async def get_metric_aggregations(self, metric_name: str, time_window_minutes: float = 60) -> dict[str, float]:
         """What the values of one metric (exactly that name, any tags) within a window come to.
 
         Returns:
             ``count``, ``avg``, ``min``, ``max``, ``sum``, ``latest``; all 0 without a value.
         """
-        totals = self._over(self._custom, _seconds(time_window_minutes), recorded.name(metric_name))
-        found = totals.get(recorded.name(metric_name))
-        if found is None:
-            return {"count": 0, "avg": 0, "min": 0, "max": 0, "sum": 0, "latest": 0}
-        return {
-            "count": found.count,
-            "avg": found.average,
-            "min": found.minimum,
-            "max": found.maximum,
-            "sum": found.total,
-            "latest": found.latest,
-        }
+        name = recorded.name(metric_name)
+        return collected.aggregations(
+            self._over(self._custom, collected.seconds_of(time_window_minutes), name).get(name, Totals())
+        )
 
     # --- the framework's IMetricsCollector -------------------------------------------------------
 
+    @harmless_async(nothing)
     async def record_event_metric(
         self, event_type: str, duration: float, success: bool, metadata: Mapping[str, Any] | None = None
     ) -> None:
@@ -241,6 +231,7 @@ class MetricsCollector:
             told = {"duration": measured, "success": bool(success)}
             self._events.add("event_type", event_type, told, metadata)
 
+    @harmless_async(nothing)
     async def record_worker_metric(
         self, worker_type: str, metric_name: str, value: float, metadata: Mapping[str, Any] | None = None
     ) -> None:
@@ -249,17 +240,21 @@ class MetricsCollector:
             told = {"metric_name": recorded.name(metric_name), "value": measured}
             self._workers.add("worker_type", worker_type, told, metadata)
 
+    @harmless_async(dict)
     async def get_event_metrics(self, event_type: str | None = None, time_window_minutes: float = 60) -> dict[str, Any]:
         """What was recorded by hand of events of one type, or of each: ``metrics`` and ``statistics``."""
-        found = self._events.within(_seconds(time_window_minutes))
-        return _by_type(found, event_type, time_window_minutes, "event_type", recorded.event_type_statistics)
+        found = self._events.within(collected.seconds_of(time_window_minutes))
+        return collected.by_type(found, event_type, time_window_minutes, "event_type", recorded.event_type_statistics)
 
+    @harmless_async(dict)
     async def get_worker_metrics(
         self, worker_type: str | None = None, time_window_minutes: float = 60
     ) -> dict[str, Any]:
         """What was recorded by hand of one worker, or of each: ``metrics`` and ``statistics``."""
-        found = self._workers.within(_seconds(time_window_minutes))
-        return _by_type(found, worker_type, time_window_minutes, "worker_type", recorded.worker_type_statistics)
+        found = self._workers.within(collected.seconds_of(time_window_minutes))
+        return collected.by_type(
+            found, worker_type, time_window_minutes, "worker_type", recorded.worker_type_statistics
+        )
 
     def get_collector_stats(self) -> dict[str, Any]:
         """What the collector itself holds, as the framework's tells it."""
@@ -301,70 +296,16 @@ class MetricsCollector:
         return {name: found for name, found in totals.items() if found.count}
 
 
+@harmless(nothing)
 def _tick(collector: weakref.ref[MetricsCollector]) -> None:
-    try:
-        if (alive := collector()) is not None:
-            alive._tick()
-    except Exception:
-        GUARD.caught("metrics_collector")
+    if (alive := collector()) is not None:
+        alive._tick()
 
 
+@harmless(nothing)
 def _take(collector: weakref.ref[MetricsCollector]) -> None:
-    try:
-        if (alive := collector()) is not None:
-            alive._take(wait=False)
-    except Exception:
-        GUARD.caught("metrics_collector")
-
-
-def _seconds(minutes: object) -> float:
-    """A window as somebody gave it; an hour for what can be none."""
-    window = recorded.number(minutes)
-    return 3_600.0 if window is None else max(0.0, window * 60.0)
-
-
-def _all(entries: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    return [entry for of_type in entries.values() for entry in of_type]
-
-
-def _flat(system: Mapping[str, Totals]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for figure in _SUMMED_UP:
-        totals = system.get(_FRAMEWORK_NAMES.get(figure, figure))
-        # Nobody knows of a Redis: no connections would be an answer.
-        unknown = None if figure == "active_connections" else 0.0
-        name = figure.removesuffix("_percent")
-        flat[f"avg_{name}"] = totals.average if totals else unknown
-        flat[f"peak_{name}"] = totals.maximum if totals else unknown
-    for figure in ("network_bytes_sent", "network_bytes_received"):
-        totals = system.get(figure)
-        flat[figure] = totals.maximum - totals.minimum if totals else 0.0
-    return flat
-
-
-def _system_statistics(totals: Totals) -> dict[str, float]:
-    return {
-        "count": totals.count,
-        "average": totals.average,
-        "min": totals.minimum,
-        "max": totals.maximum,
-        "latest": totals.latest,
-    }
-
-
-def _by_type(
-    found: Mapping[str, list[dict[str, Any]]],
-    kind: object,
-    minutes: float,
-    type_key: str,
-    statistics: Callable[[list[dict[str, Any]]], dict[str, Any]],
-) -> dict[str, Any]:
-    if not kind:
-        told = {each: {"metrics": entries, "statistics": statistics(entries)} for each, entries in found.items()}
-        return {"time_window_minutes": minutes, f"{type_key.removesuffix('_type')}s": told}
-    label = recorded.name(kind)
-    entries = found.get(label, [])
-    return {type_key: label, "time_window_minutes": minutes, "metrics": entries, "statistics": statistics(entries)}
+    if (alive := collector()) is not None:
+        alive._take(wait=False)
 
 
 _collectors: Final[weakref.WeakSet[MetricsCollector]] = weakref.WeakSet()

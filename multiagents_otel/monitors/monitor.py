@@ -5,13 +5,17 @@ from __future__ import annotations
 import functools
 import os
 import threading
+import time
 import weakref
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from opentelemetry.sdk.trace import SpanProcessor
 
 from multiagents_otel.monitors import framework
+from multiagents_otel.monitors.windows import Windows
 from multiagents_otel.telemetry.delivery import DELIVERY
 from multiagents_otel.telemetry.observers import OBSERVERS, Observer
 from multiagents_otel.telemetry.sending import EXECUTION, SENDING
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.metrics.view import View
     from opentelemetry.sdk.trace import ReadableSpan, Span
+
+_BATCH: Final = 64
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -90,9 +96,12 @@ class Monitor(Observer, SpanProcessor):
     _instruments: tuple[str, ...] = ()
     """Prefixes of the names of the instruments whose figures these are."""
 
+    _windows: Windows
+
     def __init__(self, logger: Any) -> None:
         self.logger = logger
         self._lock = threading.Lock()
+        self._backlog: deque[tuple[float, Callable[..., object], tuple[Any, ...]]] = deque()
         self._running = False
         framework.serve()
         OBSERVERS.add(self)
@@ -100,6 +109,39 @@ class Monitor(Observer, SpanProcessor):
 
     def _reset(self) -> None:
         """Begin anew: nothing has been seen yet."""
+
+    def _later(self, call: Callable[..., object], *args: Any) -> None:
+        """Have something booked, as of now, with what comes next.
+
+        In the midst of the application's work a call finds nothing of its own in the processor's caches; many in a
+        row cost a third. Whoever asks has all of it booked first. No lock is waited for.
+        """
+        backlog = self._backlog
+        backlog.append((time.monotonic(), call, args))
+        if len(backlog) >= _BATCH and self._lock.acquire(blocking=False):
+            try:
+                self._catch_up()
+            finally:
+                self._lock.release()
+
+    def _catch_up(self) -> None:
+        """Book what is waiting; the lock is held."""
+        backlog, windows = self._backlog, self._windows
+        while backlog:
+            now, call, args = backlog.popleft()
+            try:
+                windows.advance(now)
+                call(*args)
+            except Exception:
+                OBSERVERS.guard.caught("monitor")
+
+    @contextmanager
+    def _caught_up(self) -> Iterator[None]:
+        """The lock, with everything booked up to now."""
+        with self._lock:
+            self._catch_up()
+            self._windows.advance(time.monotonic())
+            yield
 
     async def start(self) -> None:
         """Begin; nothing has to be started, and calling it twice does no harm."""
@@ -140,6 +182,7 @@ class Monitor(Observer, SpanProcessor):
 def _in_forked_child() -> None:
     for monitor in list(_monitors):
         monitor._lock = threading.Lock()
+        monitor._backlog.clear()
         monitor._reset()  # what has been counted is the parent's
 
 

@@ -7,9 +7,9 @@ from enum import Enum
 from typing import Any, Final
 
 from multiagents_otel import semconv
-from multiagents_otel.monitors.event_book import PUBLISHED, RECEIVED, EventBook
-from multiagents_otel.monitors.traces import iso
-from multiagents_otel.monitors.tracked import Tracked
+from multiagents_otel.monitors.event_book import OUTCOMES, PUBLISHED, RECEIVED, EventBook
+from multiagents_otel.monitors.traces import Entry, iso
+from multiagents_otel.monitors.tracked import Names
 from multiagents_otel.monitors.windows import Figures, sum_of
 from multiagents_otel.telemetry.event import Event
 
@@ -103,13 +103,15 @@ def _counted(figures: Figures, minutes: float, asked: Any) -> dict[str, Any]:
     }
 
 
-def event_trace(book: EventBook, event: Tracked) -> Told:
-    """``get_event_trace``: the fields of the framework's ``EventTrace.to_dict()``."""
-    at = book.traces.stages_of(event)
-    last = max((t for stage, t in at.items() if stage not in (PUBLISHED, RECEIVED)), default=None)
-    dispatched, picked_up = at.get(PUBLISHED), at.get(RECEIVED)
-    completed = last if event.outcome is not None else None
-    status = _STATUSES.get(event.outcome or "", "picked_up" if picked_up is not None else "dispatched")
+def event_trace(transaction_id: str | None, names: Names, entries: list[Entry]) -> Told:
+    """``get_event_trace``: the fields of the framework's ``EventTrace.to_dict()``, from the event's stages."""
+    kind, name, event_id, worker, correlation_id = names
+    at = {stage: when for when, _names, stage, *_more in entries}
+    last = next((stage for stage in reversed(at) if stage in OUTCOMES), None)
+    dispatched, picked_up, completed = at.get(PUBLISHED), at.get(RECEIVED), at[last] if last is not None else None
+    status = "picked_up" if picked_up is not None else "dispatched"
+    if last is not None:
+        status = _STATUSES.get(OUTCOMES[last], status)
 
     def moment(ns: int | None) -> str | None:
         return iso(ns) if ns is not None else None
@@ -118,14 +120,14 @@ def event_trace(book: EventBook, event: Tracked) -> Told:
         return max(0, end - start) * 1e-9 if start is not None and end is not None else None
 
     return Told(
-        event_id=event.id,
-        event_type=event.kind,
-        name=event.name,
-        transaction_id=event.transaction_id,
-        correlation_id=event.correlation_id,
+        event_id=event_id,
+        event_type=kind,
+        name=name,
+        transaction_id=transaction_id,
+        correlation_id=correlation_id,
         status=status,
-        worker_type=event.worker,
-        worker_instance=event.worker,
+        worker_type=worker,
+        worker_instance=worker,
         dispatched_at=moment(dispatched),
         picked_up_at=moment(picked_up),
         processing_started_at=moment(picked_up),
@@ -133,7 +135,7 @@ def event_trace(book: EventBook, event: Tracked) -> Told:
         total_duration=seconds(dispatched, completed),
         pickup_duration=seconds(dispatched, picked_up),
         processing_duration=seconds(picked_up, completed),
-        error_message=event.error,
+        error_message=next((error for *_more, error, _trace, _span, _size in entries if error), None),
         error_details={},
         metadata={},
     )

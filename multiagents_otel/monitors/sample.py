@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 import psutil
 from opentelemetry import context as context_api
@@ -49,8 +48,11 @@ class Sample(NamedTuple):
     memory_vms_mb: float | None
 
 
+NOTHING_SEEN: Final = Sample(None, None, None, None, None, None, 0, None, None, None)
+
+
 class Sampler:
-    """Takes samples; a figure that is of a time span is of that since its own last look.
+    """Takes samples, one after the other; a figure that is of a time span is of that since its own last look.
 
     Args:
         redis_url: a Redis server that is asked for its clients too, beside those of the event buses.
@@ -58,6 +60,7 @@ class Sampler:
 
     def __init__(self, redis_url: str | None) -> None:
         self._redis_url = redis_url
+        self._lock = threading.Lock()
         self._cpu = CpuUsage()
         self._process = _ProcessCpu()
         self._network = NetworkBytes()
@@ -68,6 +71,10 @@ class Sampler:
         Args:
             wait: a first figure of the CPU is worth a tenth of a second.
         """
+        with self._lock:
+            return self._take(wait)
+
+    def _take(self, wait: bool) -> tuple[Sample, Seen]:
         cpu = _try(lambda: self._cpu.percent(wait=wait))
         disk = _try(lambda: psutil.disk_usage(str(_ROOT)).percent)
         sent, received = _try(self._network.look) or (None, None)
@@ -112,29 +119,16 @@ def _try(look: Any) -> Any:
         return None
 
 
-def redis_clients(urls: Iterable[str]) -> Mapping[tuple[str, int], int]:
+def redis_clients(urls: Iterable[str]) -> Mapping[str, int]:
     """The clients that each server has by its own account, without the connection that asks.
 
-    Every server is asked once, over a short connection of our own: the application's are left alone.
+    Each URL is asked once, over a short connection of our own: the application's are left alone.
     """
-    clients = {}
-    for server, url in {_server_of(url): url for url in urls}.items():
-        if server is not None and (count := _clients(url)) is not None:
-            clients[server] = count
-    return clients
+    return dict(answer for url in dict.fromkeys(urls) if (answer := _clients(url)) is not None)
 
 
-def _server_of(url: str) -> tuple[str, int] | None:
-    try:
-        parts = urlsplit(url)
-        return (parts.path, 0) if parts.scheme == "unix" else (parts.hostname or "localhost", parts.port or 6379)
-    except ValueError:
-        return None
-
-
-def _clients(url: str) -> int | None:
-    if importlib.util.find_spec("redis") is None:
-        return None
+def _clients(url: str) -> tuple[str, int] | None:
+    """A server's run id, by which it is known under whatever address, and its clients; None if it does not tell."""
     token = context_api.attach(context_api.set_value("suppress_instrumentation", True))
     try:
         import redis
@@ -144,7 +138,8 @@ def _clients(url: str) -> int | None:
         with redis.Redis.from_url(
             url, socket_connect_timeout=_REDIS_SECONDS, socket_timeout=_REDIS_SECONDS, retry=Retry(NoBackoff(), 0)
         ) as client:
-            return max(0, int(client.info("clients")["connected_clients"]) - 1)
+            clients = int(client.info("clients")["connected_clients"])
+            return str(client.info("server").get("run_id", url)), max(0, clients - 1)
     except Exception:
         return None  # unreachable, no permission, no Redis: not known, and not ours to complain of
     finally:

@@ -37,12 +37,46 @@ class Totals:
         self.total += later.total
         self.minimum = min(self.minimum, later.minimum)
         self.maximum = max(self.maximum, later.maximum)
-        self.latest = later.latest
+        self.latest = later.latest if later.count else self.latest
 
     @property
     def average(self) -> float:
         """The mean; 0.0 of no values."""
         return self.total / self.count if self.count else 0.0
+
+
+class _Level:
+    """Slots of one width; what the closed ones of the last window came to is kept for the next question."""
+
+    __slots__ = ("_closed", "_known", "_slots", "longest", "width")
+
+    def __init__(self, width: float, longest: float) -> None:
+        self.width = width
+        self.longest = longest
+        self._slots: deque[tuple[int, Totals]] = deque(maxlen=math.ceil(longest / width) + 1)
+        self._known = (-1, -1)
+        self._closed = Totals()
+
+    def add(self, value: float, now: float) -> None:
+        number = int(now // self.width)
+        if not self._slots or self._slots[-1][0] != number:
+            self._slots.append((number, Totals()))
+        self._slots[-1][1].add(value)
+
+    def since(self, start: float) -> Totals:
+        first = int(start // self.width)
+        within = Totals()
+        if not self._slots or self._slots[-1][0] < first:
+            return within
+        last, still_open = self._slots[-1]
+        if self._known != (first, last):
+            self._known, self._closed = (first, last), Totals()
+            for number, totals in self._slots:
+                if first <= number < last:
+                    self._closed.merge(totals)
+        within.merge(self._closed)
+        within.merge(still_open)
+        return within
 
 
 class Slots:
@@ -59,26 +93,16 @@ class Slots:
 
     def __init__(self, retention_seconds: float) -> None:
         self._retention = retention_seconds
-        self._levels: tuple[deque[tuple[int, Totals]], ...] = tuple(
-            deque(maxlen=math.ceil(min(longest, retention_seconds) / width) + 1) for width, longest in _LEVELS
-        )
+        self._levels = [_Level(width, min(longest, retention_seconds)) for width, longest in _LEVELS]
 
     def add(self, value: float) -> None:
         """A value, now."""
         now = time.monotonic()
-        for (width, _longest), slots in zip(_LEVELS, self._levels, strict=True):
-            number = int(now // width)
-            if not slots or slots[-1][0] != number:
-                slots.append((number, Totals()))
-            slots[-1][1].add(value)
+        for level in self._levels:
+            level.add(value, now)
 
     def over(self, window_seconds: float) -> Totals:
         """The totals of a window that ends now."""
         window = min(window_seconds, self._retention)
-        level = next(at for at, (_width, longest) in enumerate(_LEVELS) if window <= longest)
-        first = int((time.monotonic() - window) // _LEVELS[level][0])
-        within = Totals()
-        for number, totals in self._levels[level]:
-            if number >= first:
-                within.merge(totals)
-        return within
+        level = next(level for level in self._levels if window <= level.longest)
+        return level.since(time.monotonic() - window)

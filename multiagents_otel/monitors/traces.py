@@ -10,14 +10,14 @@ from typing import Any, Final, TypeAlias
 
 from opentelemetry.trace import SpanContext
 
-from multiagents_otel.monitors.tracked import Tracked
+from multiagents_otel.monitors.tracked import Names, Tracked
 
 _MAX_ENTRIES: Final = 500_000
 """Of all transactions together: 10,000 of 50 stages each."""
 
 
-Entry: TypeAlias = "tuple[int, Tracked, str, float | None, str | None, int, int, int | None]"
-"""One stage of one event: when (ns by ``perf_counter_ns``), the event, the stage, ms of queue time (of what was
+Entry: TypeAlias = "tuple[int, Names, str, float | None, str | None, int, int, int | None]"
+"""One stage of one event: when (ns by ``perf_counter_ns``), the event's names, the stage, ms of queue time (of what was
 received) or latency (of what is finished), the error's text, scrubbed, trace id, span id, bytes."""
 
 
@@ -82,7 +82,7 @@ class Traces:
         if len(entries) < self._longest:
             self._entries += 1
         trace_id, span_id = (span.trace_id, span.span_id) if span is not None else (0, 0)
-        entries.append((now if at is None else at, event, stage, duration, error, trace_id, span_id, size))
+        entries.append((now if at is None else at, event.names, stage, duration, error, trace_id, span_id, size))
 
     def _touched(self, transaction: str, now: int) -> _Trace:
         if now - self._cleaned >= self._interval:
@@ -119,17 +119,14 @@ class Traces:
             return []
         return [_told(entry, trace.offset) for entry in self._sorted(trace)]
 
-    def stages_of(self, event: Tracked) -> dict[str, int]:
-        """When each stage of an event was, ns since the epoch."""
-        trace = self._traces.get(event.transaction_id or "")
-        if trace is None:
-            return {}
-        return {stage: at + trace.offset for at, told, stage, *_more in self._sorted(trace) if told is event}
-
-    def events(self, transaction: object) -> list[Tracked]:
-        """The events of a transaction, in the order in which they came."""
+    def events(self, transaction: object) -> dict[Names, list[Entry]]:
+        """The entries of each event of a transaction, in the order of the first ones; times are ns since the epoch."""
         trace = self._traces.get(transaction) if isinstance(transaction, str) else None
-        return list(dict.fromkeys(entry[1] for entry in self._sorted(trace))) if trace is not None else []
+        events: dict[Names, list[Entry]] = {}
+        if trace is not None:
+            for entry in self._sorted(trace):
+                events.setdefault(entry[1], []).append((entry[0] + trace.offset, *entry[1:]))
+        return events
 
     def _sorted(self, trace: _Trace) -> list[Entry]:
         oldest = time.perf_counter_ns() - self._retention
@@ -143,15 +140,16 @@ def iso(ns: int) -> str:
 
 
 def _told(entry: Entry, offset: int) -> dict[str, Any]:
-    at, event, stage, duration, error, trace_id, span_id, size = entry
+    at, names, stage, duration, error, trace_id, span_id, size = entry
+    kind, name, event_id, worker, correlation_id = names
     told: dict[str, Any] = {
         "timestamp": iso(at + offset),
-        "event_type": event.kind,
+        "event_type": kind,
         "stage": stage,
-        "event_id": event.id,
-        "name": event.name,
-        "worker": event.worker,
-        "correlation_id": event.correlation_id,
+        "event_id": event_id,
+        "name": name,
+        "worker": worker,
+        "correlation_id": correlation_id,
         "duration_ms": duration,
         "error": error,
         "trace_id": f"{trace_id:032x}" if trace_id else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from typing import Final, TypeAlias
 
 from multiagents_otel import semconv
 from multiagents_otel.monitors.windows import Figures, Windows
@@ -16,39 +16,50 @@ UNKNOWN: Final = "unknown"
 """An outcome that is neither a success nor an error: of an event whose handling was cancelled."""
 
 
+Names: TypeAlias = "tuple[str, str, str | None, str | None, str | None]"
+"""An event's class (a custom event's own name), event type, id, worker and correlation id. Traces keep it, in tuples of
+plain values: such a tuple is of no concern to the garbage collector, which would otherwise visit each of them."""
+
+
 class Tracked:
     """What a monitor knows of one event.
 
     Attributes:
-        kind: the contract's class name; a custom event's own name.
-        name: the event type it is published under.
+        names: what it is called.
         published: when, ns by ``perf_counter_ns``; None if this process does not know.
-        verdict: the outcome that the event itself tells (a result's flag), or that its type means.
+        verdict: the outcome that the event itself tells (a result's flag), or that its class means.
         error: why it failed, scrubbed.
         outcome: ``success``, ``error``, ``timeout`` or ``unknown``; None while it is pending.
         latency: ms from publication until it was finished, where that is known.
         stages: the stages that were told of it.
+        counted: where it was counted as finished.
     """
 
     __slots__ = (
-        "correlation_id", "counted", "error", "id", "kind", "latency", "name", "outcome", "published", "stages",
-        "transaction_id", "verdict", "worker",
+        "counted", "error", "latency", "names", "outcome", "published", "stages", "transaction_id", "verdict",
     )  # fmt: skip
 
-    def __init__(self, kind: str, name: str, event_id: str | None) -> None:
-        self.kind = kind
-        self.name = name
-        self.id = event_id
-        self.transaction_id: str | None = None
-        self.correlation_id: str | None = None
-        self.worker: str | None = None
+    def __init__(self, names: Names, transaction_id: str | None) -> None:
+        self.names = names
+        self.transaction_id = transaction_id
         self.published: int | None = None
         self.verdict: str | None = None
         self.error: str | None = None
         self.outcome: str | None = None
         self.latency: float | None = None
         self.stages: tuple[str, ...] = ()
-        self.counted: Figures | None = None  # where it was counted as finished
+        self.counted: Figures | None = None
+
+    @property
+    def kind(self) -> str:
+        """Its class."""
+        return self.names[0]
+
+
+def tracked_of(event: Event) -> Tracked:
+    """An event that is not in any count."""
+    names = (event.kind, event.name, event.id, event.worker or None, event.correlation_id)
+    return Tracked(names, event.transaction_id)
 
 
 Key = str | int
@@ -82,17 +93,16 @@ class Events:
         """An event, counted when it is seen for the first time."""
         tracked = self.find(key)
         if tracked is None:
-            tracked = Tracked(event.kind, event.name, event.id)
+            tracked = tracked_of(event)
             self._windows.figures(event.kind).seen += 1
             if key is not None:
                 if len(self._pending) >= PENDING_LIMIT:
                     self._pending.popitem(last=False)
                 self._pending[key] = tracked
-        if tracked.transaction_id is None:
+        elif tracked.transaction_id is None and event.transaction_id is not None:  # a callback had not told it
             tracked.transaction_id = event.transaction_id
-            tracked.correlation_id = event.correlation_id
-        if tracked.worker is None:
-            tracked.worker = event.worker or None
+            kind, name, event_id, worker, correlation_id = tracked.names
+            tracked.names = (kind, name, event_id, worker, event.correlation_id or correlation_id)
         return tracked
 
     def finish(self, key: Key | None, tracked: Tracked, outcome: str, latency: float | None = None) -> None:

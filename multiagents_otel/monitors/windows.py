@@ -214,14 +214,17 @@ class Windows:
         self._open: Table = {}
 
     @property
+    def now(self) -> float:
+        """The time of what is being counted (monotonic seconds)."""
+        return self._now
+
+    @property
     def age(self) -> float:
         """Seconds since they were made."""
-        return time.monotonic() - self._began
+        return self._now - self._began
 
     def figures(self, name: str) -> Figures:
         """What is counted now goes in here."""
-        if time.monotonic() >= self._until:
-            self._turn()
         figures = self._open.get(name)
         if figures is None:
             figures = self._open[name] = Figures()
@@ -252,16 +255,20 @@ class Windows:
         for table in (self._open, *tables, *(window.table for window in self._windows.values())):
             table.pop(name, None)
 
+    def advance(self, now: float) -> None:
+        """It is ``now`` (monotonic seconds): what comes next belongs there. Time does not go back."""
+        if now > self._now:
+            self._now = now
+            if now >= self._until:
+                self._turn()
+
     def _turn(self) -> None:
-        self._now = max(self._now, time.monotonic())
-        index = int(self._now // _SLOT_SECONDS)
-        if index > self._index:
-            if self._open:
-                for level in self._levels:
-                    level.close(self._index, self._open)
-                self._open = {}
-            self._index = index
-            self._until = (index + 1.0) * _SLOT_SECONDS
+        if self._open:
+            for level in self._levels:
+                level.close(self._index, self._open)
+            self._open = {}
+        self._index = int(self._now // _SLOT_SECONDS)
+        self._until = (self._index + 1.0) * _SLOT_SECONDS
 
     def minutes(self, asked: object) -> float:
         """The minutes of a window as somebody asked for them, as far as they can be that; else 60."""
@@ -271,7 +278,6 @@ class Windows:
 
     def window(self, minutes: float, names: Sequence[str] | None = None) -> Table:
         """The figures of the last ``minutes`` (as :meth:`minutes` gives them), of all names or of some."""
-        self._turn()
         window = self._windows.pop(minutes, None)
         if window is None:
             if len(self._windows) >= _REMEMBERED:

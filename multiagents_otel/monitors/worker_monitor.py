@@ -17,7 +17,7 @@ from multiagents_otel.monitors.health import LEVELS, RECENT_MINUTES, Thresholds,
 from multiagents_otel.monitors.monitor import Monitor, harmless, harmless_async, in_operation, nothing
 from multiagents_otel.monitors.numbers import milliseconds, number
 from multiagents_otel.monitors.windows import Windows
-from multiagents_otel.monitors.workers import Worker, Workers, key_of
+from multiagents_otel.monitors.workers import WorkerKey, Workers, key_of
 from multiagents_otel.semconv import Outcome
 from multiagents_otel.telemetry.event import text
 from multiagents_otel.telemetry.ledger import Key
@@ -83,33 +83,36 @@ class WorkerMonitor(Monitor):
 
     def _reset(self) -> None:
         thresholds = Thresholds(100.0 * self.error_rate_threshold, self.slow_execution_threshold_ms)
-        self._workers = Workers(Windows(self.metrics_retention_hours), thresholds, self.health_check_interval_seconds)
+        self._windows = Windows(self.metrics_retention_hours)
+        self._workers = Workers(self._windows, thresholds, self.health_check_interval_seconds)
+        self._alerted = False  # whether any worker's error rate is high, so that a success may change it
 
     # --- operations ----------------------------------------------------------------------------
 
     def sent(self, sending: Sending, failure: Failure | None) -> None:
         """A command was published: whether anybody took it."""
         event = sending.event
-        if event.kind == semconv.COMMAND_EVENT and sending.receivers is not None:
-            with self._lock:
-                undelivered = failure is not None and failure.error_type == semconv.UNDELIVERED
-                self._workers.delivered(event.subject, delivered=not undelivered)
+        if event.kind != semconv.COMMAND_EVENT or sending.receivers is None:
+            return
+        if failure is not None and failure.error_type == semconv.UNDELIVERED:
+            self._later(self._workers.undelivered, event.subject)
+        elif failure is None and self._workers.any_undelivered:
+            self._later(self._workers.delivered, event.subject)
 
     def execution_started(self, execution: Execution) -> None:
         """A worker is about to be called."""
         if not execution.excluded:
-            with self._lock:
-                self._workers.started(key_of(execution.worker), id(execution), execution.timeout)
+            self._later(self._workers.started, key_of(execution.worker), id(execution), execution.timeout)
 
     def execution_ended(self, execution: Execution, outcome: Outcome, failure: Failure | None, seconds: float) -> None:
         """A worker's execution ended."""
         if execution.excluded:
             return
         error = (error_text(failure.message) or failure.error_type) if failure is not None else None
-        with self._lock:
-            worker = self._workers.ended(key_of(execution.worker), id(execution), outcome, seconds * 1e3, error)
-            alert = self._alert(worker, outcome)
-        self._tell(alert)
+        key = key_of(execution.worker)
+        self._later(self._workers.ended, key, id(execution), outcome, seconds * 1e3, error)
+        if outcome is not Outcome.SUCCESS or self._alerted:
+            self._watch(key)
 
     def _count_span(self, span: ReadableSpan) -> None:
         attributes = span.attributes or {}
@@ -129,13 +132,13 @@ class WorkerMonitor(Monitor):
     def register_worker(self, worker_type: Any, worker_instance: Any = None) -> None:
         """A worker is there, though it has not executed anything yet."""
         if (name := text(worker_type)) is not None:
-            with self._lock:
-                self._workers.known(key_of(name, worker_instance)).seen()
+            with self._caught_up():
+                self._workers.registered(key_of(name, worker_instance))
 
     @harmless(bool)
     def unregister_worker(self, worker_type: Any, worker_instance: Any = None) -> bool:
         """A worker is gone, and its figures with it; False if it was not known."""
-        with self._lock:
+        with self._caught_up():
             return self._workers.forget(key_of(text(worker_type) or "", worker_instance))
 
     @harmless_async(nothing)
@@ -144,7 +147,7 @@ class WorkerMonitor(Monitor):
         name, command = text(worker_type), text(command_id)
         if name is None or command is None or in_operation(command):
             return
-        with self._lock:
+        with self._caught_up():
             self._workers.started(key_of(name, worker_instance), command, None)
         OBSERVERS.tell(OBSERVERS.guard, "command_started", name, command)
 
@@ -210,39 +213,35 @@ class WorkerMonitor(Monitor):
         self, name: str, instance: Any, outcome: Outcome, duration: float | None, error: Any, command: str | None = None
     ) -> None:
         told = error_text(error if isinstance(error, str) or error is None else str(error))
-        with self._lock:
-            worker = self._workers.ended(key_of(name, instance), command, outcome, duration, told)
-            alert = self._alert(worker, outcome)
-        self._tell(alert)
+        key = key_of(name, instance)
+        self._later(self._workers.ended, key, command, outcome, duration, told)
+        if outcome is not Outcome.SUCCESS or self._alerted:
+            self._watch(key)
 
     # --- alerts --------------------------------------------------------------------------------
 
-    def _alert(self, worker: Worker, outcome: Outcome) -> tuple[bool, str, dict[str, Any]] | None:
-        """What there is to tell of a worker whose error rate passed a threshold with this execution."""
-        if not self.alert_on_high_error_rate or (outcome is Outcome.SUCCESS and not worker.alerted):
-            return None
-        recent = self._workers.recent(worker)
-        level = rate_level(recent, 100.0 * self.error_rate_threshold)
-        if level == worker.alerted:
-            return None
-        worse, worker.alerted = level > worker.alerted, level
-        message = "Worker error rate is high" if worse else "Worker error rate went down"
-        return (
-            worse,
-            message,
-            {
+    def _watch(self, key: WorkerKey) -> None:
+        """Tell of a worker whose error rate has passed a threshold."""
+        if not self.alert_on_high_error_rate:
+            return
+        with self._caught_up():
+            worker = self._workers.known(key)
+            recent = self._workers.recent(worker)
+            level, before = rate_level(recent, 100.0 * self.error_rate_threshold), worker.alerted
+            worker.alerted = level
+            self._alerted = any(other.alerted for other in self._workers)
+        if level != before:
+            fields = {
                 "worker_name": worker.label,
                 "error_rate": round(recent.error_rate, 1),
                 "recent_executions": recent.executions,
                 "status": LEVELS[level],
                 "latest_error": worker.error,
-            },
-        )
+            }
+            self._tell(level > before, fields)
 
-    def _tell(self, alert: tuple[bool, str, dict[str, Any]] | None) -> None:
-        if alert is None:
-            return
-        worse, message, fields = alert
+    def _tell(self, worse: bool, fields: dict[str, Any]) -> None:
+        message = "Worker error rate is high" if worse else "Worker error rate went down"
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -269,31 +268,31 @@ class WorkerMonitor(Monitor):
     async def get_worker_performance(self, worker_name: Any, time_window_minutes: Any = None) -> dict[str, Any]:
         """One worker's executions of the last ``performance_window_minutes``: counts, rates, durations (ms)."""
         minutes = self.performance_window_minutes if time_window_minutes is None else time_window_minutes
-        with self._lock:
+        with self._caught_up():
             return worker_reports.performance(self._workers, str(worker_name), minutes)
 
     @harmless_async(dict)
     async def get_worker_performance_summary(self, time_window_minutes: Any = 60) -> dict[str, Any]:
         """Every worker's, and all of them together, weighted by their executions."""
-        with self._lock:
+        with self._caught_up():
             return worker_reports.summary(self._workers, time_window_minutes)
 
     @harmless_async(dict)
     async def check_worker_health(self, worker_name: Any) -> dict[str, Any]:
         """A worker's status (``healthy``, ``degraded``, ``failed``), recent error rate (percent) and issues."""
-        with self._lock:
+        with self._caught_up():
             return worker_reports.health(self._workers, str(worker_name))
 
     @harmless_async(dict)
     async def get_all_workers_health(self) -> dict[str, dict[str, Any]]:
         """The same of every worker that is known, by name."""
-        with self._lock:
+        with self._caught_up():
             return {name: worker_reports.health(self._workers, name) for name in self._workers.names}
 
     @harmless_async(dict)
     async def get_worker_metrics(self, worker_type: Any = None, worker_instance: Any = None) -> dict[str, Any]:
         """A worker's totals since it is known, as the framework tells them; all of them by ``type:instance``."""
-        with self._lock:
+        with self._caught_up():
             if worker_type is None:
                 return {worker.key: worker_reports.totals(self._workers, worker) for worker in self._workers}
             worker = self._workers.find(key_of(str(worker_type), worker_instance))
@@ -302,7 +301,7 @@ class WorkerMonitor(Monitor):
     @harmless_async(dict)
     async def get_worker_health_status(self, worker_type: Any = None, worker_instance: Any = None) -> dict[str, Any]:
         """As the framework's monitor tells it: one worker's, or all by ``type:instance``."""
-        with self._lock:
+        with self._caught_up():
             if worker_type is None:
                 return {worker.key: worker_reports.health_status(self._workers, worker) for worker in self._workers}
             worker = self._workers.find(key_of(str(worker_type), worker_instance))
@@ -311,7 +310,7 @@ class WorkerMonitor(Monitor):
     @harmless(dict)
     def get_monitor_stats(self) -> dict[str, Any]:
         """How many workers there are, and the settings."""
-        with self._lock:
+        with self._caught_up():
             levels = [self._workers.examine(worker).level for worker in self._workers]
         return {
             "worker_count": len(levels),
@@ -326,7 +325,7 @@ class WorkerMonitor(Monitor):
     @harmless(dict)
     def worker_health(self) -> Mapping[Key, int]:
         """Each worker's status as a number: ``multiagents.worker.health``."""
-        with self._lock:
+        with self._caught_up():
             recent = self._workers.windows.window(RECENT_MINUTES)
             worst: dict[Key, int] = {}
             for worker in self._workers:

@@ -13,12 +13,12 @@ from multiagents_otel.monitors.workers import Worker, Workers
 _TOP: Final = 5
 
 
-def _when(ns: int | None) -> str | None:
-    return iso(ns) if ns is not None else None
+def _when(workers: Workers, moment: float | None) -> str | None:
+    return iso(workers.wall(moment)) if moment is not None else None
 
 
-def _latest(workers: list[Worker], what: str) -> str | None:
-    return _when(max((at for worker in workers if (at := getattr(worker, what)) is not None), default=None))
+def _latest(workers: Workers, found: list[Worker], what: str) -> str | None:
+    return _when(workers, max((at for worker in found if (at := getattr(worker, what)) is not None), default=None))
 
 
 def _figures(figures: Figures) -> dict[str, Any]:
@@ -46,8 +46,8 @@ def performance(workers: Workers, name: str, asked: Any) -> dict[str, Any]:
         "time_window_minutes": asked if asked == minutes else minutes,
         **_figures(figures),
         "active_executions": sum(len(worker.running) for worker in found),
-        "last_execution": _latest(found, "last_execution"),
-        "last_seen": _latest(found, "last_seen"),
+        "last_execution": _latest(workers, found, "last_execution"),
+        "last_seen": _latest(workers, found, "last_seen"),
     }
 
 
@@ -71,7 +71,7 @@ def summary(workers: Workers, asked: Any) -> dict[str, Any]:
                 "failure_rate": figures.error_rate,
                 "average_processing_time": figures.average / 1e3,
                 "health_status": status,
-                "last_activity": _when(worker.last_seen),
+                "last_activity": _when(workers, worker.last_seen),
             }
         )
     whole = sum_of(by_name)
@@ -80,7 +80,7 @@ def summary(workers: Workers, asked: Any) -> dict[str, Any]:
         "time_window_minutes": asked if asked == minutes else minutes,
         "total_workers": len(by_name),
         "worker_metrics": {
-            name: {**_figures(figures), "last_execution": _latest(workers.named(name), "last_execution")}
+            name: {**_figures(figures), "last_execution": _latest(workers, workers.named(name), "last_execution")}
             for name, figures in by_name.items()
         },
         "aggregated_metrics": {
@@ -110,7 +110,7 @@ def health(workers: Workers, name: str) -> dict[str, Any]:
     if not found:
         names = ", ".join(workers.names) or "none yet"
         issue = f"no worker of this name has been seen here; the known ones: {names}"
-        return _health(name, FAILED, [issue], Recent(0, 0, 0.0, 0.0), [])
+        return _health(workers, name, FAILED, [issue], Recent(0, 0, 0.0, 0.0), [])
     examined = [(workers.examine(worker), worker) for worker in found]
     level = max(findings.level for findings, _worker in examined)
     issues = [
@@ -122,15 +122,17 @@ def health(workers: Workers, name: str) -> dict[str, Any]:
     executions, failed = sum(recent.executions for recent in recents), sum(recent.failed for recent in recents)
     rate = 100.0 * failed / executions if executions else 0.0
     p95 = max(recent.p95 for recent in recents)
-    return _health(name, LEVELS[level], issues, Recent(executions, failed, rate, p95), found)
+    return _health(workers, name, LEVELS[level], issues, Recent(executions, failed, rate, p95), found)
 
 
-def _health(name: str, status: str, issues: list[str], recent: Recent, found: list[Worker]) -> dict[str, Any]:
+def _health(
+    workers: Workers, name: str, status: str, issues: list[str], recent: Recent, found: list[Worker]
+) -> dict[str, Any]:
     return {
         "worker_name": name,
         "status": status,
-        "last_seen": _latest(found, "last_seen"),
-        "last_execution": _latest(found, "last_execution"),
+        "last_seen": _latest(workers, found, "last_seen"),
+        "last_execution": _latest(workers, found, "last_execution"),
         "recent_error_rate": recent.error_rate,
         "recent_executions": recent.executions,
         "recent_p95_duration_ms": recent.p95,
@@ -156,9 +158,11 @@ def totals(workers: Workers, worker: Worker) -> dict[str, Any]:
         "average_processing_time": figures.average / 1e3,
         "min_processing_time": worker.least / 1e3 if worker.least is not None else None,
         "max_processing_time": worker.most / 1e3 if worker.most is not None else None,
-        "last_activity": _when(worker.last_seen),
+        "last_activity": _when(workers, worker.last_seen),
         "health_status": workers.examine(worker).status,
-        "error_details": [{"timestamp": iso(at), "error_message": error, "details": {}} for at, error in worker.errors],
+        "error_details": [
+            {"timestamp": _when(workers, at), "error_message": error, "details": {}} for at, error in worker.errors
+        ],
         "created_at": iso(worker.created),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from multiagents_otel import semconv
 from multiagents_otel.monitors.health import (
@@ -26,6 +26,8 @@ _MAX_WORKERS: Final = 200
 _MAX_RUNNING: Final = 1_000
 """Executions under way that are known of one worker; beyond them only those that end are counted."""
 
+_CLOCK_SET_NS: Final = 500_000_000
+
 WorkerKey = tuple[str, str]
 """A worker's name and its instance's, which is the same unless somebody said otherwise."""
 
@@ -39,26 +41,23 @@ def key_of(name: str, instance: Any = None) -> WorkerKey:
     return name, utf8(text(instance) or name)
 
 
-class Running:
+class Running(NamedTuple):
     """An execution under way: since when (monotonic seconds), and its timeout if that is known."""
 
-    __slots__ = ("since", "timeout")
-
-    def __init__(self, timeout: float | None) -> None:
-        self.since = time.monotonic()
-        self.timeout = timeout
+    since: float
+    timeout: float | None
 
 
 class Worker:
     """What is known of one worker.
 
     Attributes:
-        last_seen: when it was registered or an execution of it started or ended, ns since the epoch.
+        last_seen: when it was registered or an execution of it started or ended (monotonic seconds).
         last_execution: when its last execution ended.
         last: its last executions.
         running: its executions under way, by command or execution.
-        undelivered: when the commands that reached nobody were published (monotonic s), until one reaches somebody.
-        error: its last error's text, scrubbed.
+        undelivered: when commands reached nobody, until one reaches somebody.
+        error: its last error's text, scrubbed; ``errors``: the last ones, with their times.
         alerted: the error rate's level that was told last.
         totals: its figures since it is known.
         least, most: the shortest and the longest execution (ms).
@@ -67,13 +66,13 @@ class Worker:
     def __init__(self, key: WorkerKey) -> None:
         self.label, self.instance = key
         self.created = time.time_ns()
-        self.last_seen: int | None = None
-        self.last_execution: int | None = None
+        self.last_seen: float | None = None
+        self.last_execution: float | None = None
         self.last: deque[Last] = deque(maxlen=LAST)
         self.running: dict[object, Running] = {}
         self.undelivered: deque[float] = deque(maxlen=1_000)
         self.error: str | None = None
-        self.errors: deque[tuple[int, str | None]] = deque(maxlen=10)
+        self.errors: deque[tuple[float, str | None]] = deque(maxlen=10)
         self.alerted = 0
         self.totals = Figures()
         self.least: float | None = None
@@ -84,10 +83,6 @@ class Worker:
         """``type:instance``, as the framework has it."""
         return f"{self.label}:{self.instance}"
 
-    def seen(self) -> None:
-        """It was registered, or an execution of it started or ended."""
-        self.last_seen = time.time_ns()
-
 
 class Workers:
     """The workers, at most 200 of them: further ones are ``_OTHER``. Not safe across threads: its owner locks.
@@ -96,6 +91,9 @@ class Workers:
         windows: what executions go into, by ``type:instance``.
         thresholds: beyond which a worker is degraded.
         patience: seconds that an execution may go beyond its timeout.
+
+    Attributes:
+        any_undelivered: a command for one of them has reached nobody.
     """
 
     def __init__(self, windows: Windows, thresholds: Thresholds, patience: float) -> None:
@@ -103,10 +101,18 @@ class Workers:
         self._thresholds = thresholds
         self._patience = patience
         self._workers: dict[WorkerKey, Worker] = {}
-        self._undelivered = False
+        self.any_undelivered = False
+        self._offset = 0
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(list(self._workers.values()))
+
+    def wall(self, moment: float) -> int:
+        """A moment by the monotonic clock as ns since the epoch; the same each time, unless the wall clock is set."""
+        offset = time.time_ns() - int(time.monotonic() * 1e9)
+        if abs(offset - self._offset) > _CLOCK_SET_NS:
+            self._offset = offset
+        return int(moment * 1e9) + self._offset
 
     @property
     def names(self) -> list[str]:
@@ -139,39 +145,49 @@ class Workers:
 
     # --- what happens --------------------------------------------------------------------------
 
-    def delivered(self, name: str, *, delivered: bool) -> None:
-        """A command for a worker reached somebody, or nobody."""
-        if not delivered:
-            self.known(key_of(name)).undelivered.append(time.monotonic())
-            self._undelivered = True
-        elif self._undelivered:
-            for worker in self.named(name):
-                worker.undelivered.clear()
+    def undelivered(self, name: str) -> None:
+        """A command for a worker reached nobody."""
+        self.known(key_of(name)).undelivered.append(self.windows.now)
+        self.any_undelivered = True
+
+    def delivered(self, name: str) -> None:
+        """A command for a worker reached somebody: those before it that did not are history."""
+        for worker in self.named(name):
+            worker.undelivered.clear()
+
+    def registered(self, key: WorkerKey) -> None:
+        """A worker is there."""
+        self.known(key).last_seen = self.windows.now
 
     def started(self, key: WorkerKey, execution: object, timeout: float | None) -> None:
         """An execution starts."""
         worker = self.known(key)
-        worker.seen()
+        worker.last_seen = self.windows.now
         if len(worker.running) < _MAX_RUNNING:
-            worker.running[execution] = Running(timeout)
+            worker.running[execution] = Running(self.windows.now, timeout)
 
     def ended(
-        self, key: WorkerKey, execution: object, outcome: Outcome, duration: float | None, error: str | None
-    ) -> Worker:
+        self,
+        key: WorkerKey,
+        execution: object,
+        outcome: Outcome,
+        duration: float | None,
+        error: str | None,
+    ) -> None:
         """An execution ended after ``duration`` ms, as it says itself; measured here if it was seen to start."""
         worker = self.known(key)
-        worker.seen()
+        worker.last_seen = self.windows.now
         running = worker.running.pop(execution, None)
         if isinstance(execution, str) and running is not None:  # a callback's duration is a wall clock's
-            duration = (time.monotonic() - running.since) * 1e3
+            duration = (self.windows.now - running.since) * 1e3
         if outcome is Outcome.CANCELLED:
-            return worker
+            return
         worker.last_execution = worker.last_seen
         failed = outcome is not Outcome.SUCCESS
         worker.last.append(Last(failed, duration))
         if failed:
             worker.error = error
-            worker.errors.append((worker.last_execution or 0, error))
+            worker.errors.append((self.windows.now, error))
         field = _FIELDS[outcome]
         figures = self.windows.figures(worker.key)
         for counted in (figures, worker.totals):
@@ -181,7 +197,6 @@ class Workers:
             worker.totals.measure(duration, distribution=False)
             worker.least = duration if worker.least is None else min(worker.least, duration)
             worker.most = duration if worker.most is None else max(worker.most, duration)
-        return worker
 
     # --- health --------------------------------------------------------------------------------
 
@@ -193,7 +208,7 @@ class Workers:
 
     def examine(self, worker: Worker, recent: Table | None = None) -> Findings:
         """What is wrong with a worker."""
-        now = time.monotonic()
+        now = self.windows.now
         while worker.undelivered and now - worker.undelivered[0] > RECENT_MINUTES * 60:
             worker.undelivered.popleft()
         overdue = [

@@ -60,8 +60,9 @@ class Telemetry:
     ) -> None:
         self.options = options
         self.instruments = instruments_of(meter_provider, messaging=options.messaging_metrics)
-        self.ledger = self.instruments.ledger
-        self.guard = Guard(lambda component: self.ledger.add(semconv.OTEL_ERRORS, (component,)))
+        self.ledger = ledger = self.instruments.ledger
+        # Not self.ledger: observers keep the guard, and would keep all of this.
+        self.guard = Guard(lambda component: ledger.add(semconv.OTEL_ERRORS, (component,)))
         self.propagation = Propagation()
         self.delays = Delays()
         self.tracer: Tracer = NoOpTracer()

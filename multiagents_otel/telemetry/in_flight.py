@@ -110,7 +110,7 @@ class InFlight:
 
     def sweep(self) -> None:
         """Report what is late by now, as much as fits a slice, and set the timer for what comes next."""
-        loop = _running_loop()
+        loop = running_loop()
         if loop is not None:
             self._timers.pop(loop, None)
         now = time.monotonic()
@@ -131,7 +131,7 @@ class InFlight:
             self._schedule(earliest)
 
     def _schedule(self, deadline: float) -> None:
-        loop = _running_loop()
+        loop = running_loop()
         if loop is None:
             return
         known = self._timers.get(loop)
@@ -147,7 +147,8 @@ class InFlight:
         self._timers[loop] = (deadline, timer)
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs in this thread, if one does."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

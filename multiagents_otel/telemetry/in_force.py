@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.metrics import Meter
-
-from multiagents_otel import semconv
-from multiagents_otel.processing.guard import Guard
 
 if TYPE_CHECKING:
     from multiagents_otel.telemetry.core import Telemetry
@@ -55,12 +52,3 @@ def unfinished_commands() -> int:
         return 0
     executing = [execution.delivery.message.id for execution in now.telemetry.executing.copy()]
     return len(now.in_flight) + sum(command not in now.in_flight for command in executing)
-
-
-def _count(component: str) -> None:
-    if _in_force is not None:
-        _in_force.telemetry.ledger.add(semconv.OTEL_ERRORS, (component,))
-
-
-GUARD: Final = Guard(_count)
-"""For what works without an instrumentation too; a fault is counted while there is one."""

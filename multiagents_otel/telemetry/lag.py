@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import weakref
+from collections.abc import Callable
 from typing import Final
 
 from multiagents_otel import semconv
 from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
+from multiagents_otel.telemetry.in_flight import running_loop
 
 _INTERVAL_SECONDS: Final = 1.0
 
@@ -19,35 +21,41 @@ _INTERVAL_SECONDS: Final = 1.0
 class LoopLag:
     """Probes event loops with a timer each, which goes with its loop: nothing waits, and nothing is kept alive.
 
-    Attributes:
-        on: while false, the probes end where they next would be.
+    A timer of 1 s has a loop of asyncio's keep timers that were cancelled behind it, a hundred of them at most: as
+    the framework's own monitors have, which sleep in a loop.
     """
 
     def __init__(self, telemetry: Telemetry) -> None:
-        self.on = True
         self._telemetry = telemetry
-        self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self._on = True
+        # A timer holds its loop: held weakly, or neither would ever go.
+        self._timers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Callable[[], asyncio.TimerHandle | None]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def watch(self) -> None:
         """Probe the running loop, if there is one, from now on; once, however often it is called."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        try:
-            if self.on and loop not in self._loops:
-                self._loops.add(loop)
-                self._set(loop)
-        except Exception:
-            self._telemetry.guard.caught("event_loop")
+        loop = running_loop()
+        if self._on and loop is not None and loop not in self._timers:
+            self._set(loop)
+
+    def stop(self) -> None:
+        """Probe no more; another thread's loop has its last timer lapse, for it is not ours to cancel."""
+        self._on = False
+        loop = running_loop()
+        if loop is not None and (ref := self._timers.get(loop)) is not None and (timer := ref()) is not None:
+            timer.cancel()
 
     def _set(self, loop: asyncio.AbstractEventLoop) -> None:
         due = loop.time() + _INTERVAL_SECONDS
-        # An empty context: the timer must not carry the span that happens to be current.
-        loop.call_at(due, self._probe, due, context=contextvars.Context())
+        # An empty context: the timer must not carry the span that happens to be current. Weakly: it outlives an
+        # instrumentation that ends.
+        timer = loop.call_at(due, _probe, weakref.ref(self), due, context=contextvars.Context())
+        self._timers[loop] = weakref.ref(timer) if hasattr(timer, "__weakref__") else _nothing
 
-    def _probe(self, due: float) -> None:
-        if not self.on:
+    def probe(self, due: float) -> None:
+        """A probe that was due then is called now; the next one is set."""
+        if not self._on:
             return
         try:
             loop = asyncio.get_running_loop()
@@ -56,3 +64,12 @@ class LoopLag:
             self._set(loop)
         except Exception:
             self._telemetry.guard.caught("event_loop")
+
+
+def _nothing() -> None:
+    """Stands for a timer that cannot be referred to weakly: it lapses."""
+
+
+def _probe(lag: weakref.ref[LoopLag], due: float) -> None:
+    if (alive := lag()) is not None:
+        alive.probe(due)

@@ -16,6 +16,8 @@ from multiagents_otel.telemetry.ledger import Key
 _SHORTEST_SECONDS: Final = 0.1
 """The kernel counts CPU time in ticks of a hundredth of a second: what is measured over less says nothing."""
 
+_INTERFACES: Final = 1_000
+
 
 class CpuUsage:
     """The share of the machine's CPU time that was used since the last look.
@@ -74,7 +76,8 @@ class NetworkBytes:
             sent_before, received_before = self._last.get(name, (0, 0))
             self.sent += sent - sent_before if sent >= sent_before else sent
             self.received += received - received_before if received >= received_before else received
-        self._last = seen
+        # One that has gone may come back with its bytes; names that run wild (a container's each) are let go.
+        self._last = {**self._last, **seen} if len(self._last) < _INTERFACES else seen
         return self.sent, self.received
 
 
@@ -87,11 +90,11 @@ class Seen(NamedTuple):
 
     Attributes:
         disk_percent: space in use on the root file system.
-        redis_clients: by server (host and port), the clients that it has.
+        redis_clients: by server (its run id, by its own account), the clients that it has.
     """
 
     disk_percent: float | None
-    redis_clients: Mapping[tuple[str, int], int]
+    redis_clients: Mapping[str, int]
 
 
 class Sees(Protocol):
@@ -105,7 +108,6 @@ class System:
 
     def __init__(self) -> None:
         self._collectors: tuple[weakref.ref[Sees], ...] = ()
-        self._network = NetworkBytes()
 
     def add(self, collector: Sees) -> None:
         """A collector is on: what it sees is told, for as long as it lives."""
@@ -118,12 +120,12 @@ class System:
 
     def install(self, instruments: Instruments) -> None:
         """Have the instruments read what is here."""
-        cpu = CpuUsage()  # of their own: somebody else's look would shorten the time that a figure is of
+        cpu, network = CpuUsage(), NetworkBytes()  # of their own: nobody else's look comes between theirs
         readings: dict[semconv.Instrument, Reading] = {
             semconv.SYSTEM_CPU: lambda: _value(cpu.percent()),
             semconv.SYSTEM_MEMORY: lambda: {(): memory_percent()},
             semconv.SYSTEM_DISK: lambda: _value(next((seen.disk_percent for seen in self._seen()), None)),
-            semconv.SYSTEM_NETWORK_IO: self._network_io,
+            semconv.SYSTEM_NETWORK_IO: lambda: _directions(*network.look()) if self._seen() else {},
             semconv.REDIS_CONNECTIONS: lambda: _value(clients_of(self._seen())),
         }
         instruments.readings.update((row.name, reading) for row, reading in readings.items())
@@ -131,12 +133,6 @@ class System:
     def _seen(self) -> list[Seen]:
         collectors = [collector for ref in self._collectors if (collector := ref()) is not None]
         return [collector.seen for collector in collectors if collector.seen is not None]
-
-    def _network_io(self) -> dict[Key, float]:
-        if not self._seen():
-            return {}
-        sent, received = self._network.look()
-        return {(semconv.TRANSMIT,): sent, (semconv.RECEIVE,): received}
 
 
 def memory_percent() -> float:
@@ -149,6 +145,10 @@ def clients_of(seen: Iterable[Seen]) -> int | None:
     """The clients of all Redis servers that were seen, each server once; None if none was."""
     servers = {server: clients for one in seen for server, clients in one.redis_clients.items()}
     return sum(servers.values()) if servers else None
+
+
+def _directions(sent: int, received: int) -> dict[Key, float]:
+    return {(semconv.TRANSMIT,): sent, (semconv.RECEIVE,): received}
 
 
 def _value(value: float | None) -> dict[Key, float]:

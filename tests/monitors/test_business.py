@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from tests.contract.conftest import Clock, clock
 from tests.contract.observed import Observed, series
 from tests.monitors.test_custom_metrics import points
 from tests.monitors.test_metrics_collector import Told
+from tests.support.sagas import order_payload, order_system
 
 __all__ = ["clock"]
 
@@ -38,8 +40,7 @@ class Ended:
 
 def end(transaction_id: str, status: WorkflowStatus = WorkflowStatus.COMPLETED, seconds: float = 2.5) -> None:
     """The core tells that a workflow ended."""
-    for observer in OBSERVERS:
-        observer.workflow_ended(Ended(transaction_id), status, None, seconds)  # type: ignore[arg-type]
+    OBSERVERS.tell(OBSERVERS.guard, "workflow_ended", Ended(transaction_id), status, None, seconds)
 
 
 async def test_a_completion_is_counted_by_status_and_bucket_and_its_duration_recorded(observed: Observed) -> None:
@@ -109,6 +110,29 @@ async def test_workflows_count_by_themselves_and_once_when_they_are_told_by_hand
     assert (await collector.get_metric_aggregations("workflow_duration"))["sum"] == 2_500 + 2_600 + 40_000
     slow = {"workflow_id": ORDER, "transaction_id": "TX-3", "duration_ms": 40_000}
     assert logger.records == [("warning", "Slow workflow detected", slow)]
+
+
+async def test_real_workflows_are_counted_as_the_instruments_count_them(observed: Observed) -> None:
+    collector = MetricsCollector()
+    monitor = BusinessMetricsMonitor(None, collector)
+    async with order_system(monitors=False) as system:
+        transactions = [await system.run() for _ in range(3)] + [await system.run(order_payload(fail_at="ship_order"))]
+        states = [(await system.wait_ended(transaction))["state"] for transaction in transactions]
+        await system.bus.drain()
+        for transaction, state in zip(transactions, states, strict=True):
+            await monitor.track_workflow_completion(ORDER, transaction, 1.0, state)
+    counted: Counter[str] = Counter()
+    for attributes, (count, _sum) in points(observed, "workflow_completion").items():
+        counted[dict(attributes)["status"]] += count
+    assert counted == {"completed": 3, "compensated": 1}
+    exported = {dict(key)["status"]: value for key, value in observed.sums("multiagents.workflows").items()}
+    assert counted == exported
+    (seconds,) = (
+        sum(point.sum for point in metric.data.data_points)
+        for name, metric in observed.metrics().items()
+        if name == "multiagents.workflow.duration"
+    )
+    assert (await collector.get_metric_aggregations("workflow_duration"))["sum"] == pytest.approx(seconds * 1_000)
 
 
 async def test_two_calls_by_hand_are_two_and_a_monitor_that_nobody_keeps_counts_no_more() -> None:

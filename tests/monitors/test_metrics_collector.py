@@ -130,6 +130,8 @@ def test_a_network_interface_that_goes_takes_no_bytes_out_of_the_sum(monkeypatch
     assert network.look() == (117, 1_170)
     seen.update(eth0=interface(5, 50))  # counts anew
     assert network.look() == (122, 1_220)
+    seen.update(veth1=interface(8, 80))  # is back
+    assert network.look() == (123, 1_230)
 
 
 async def test_history_is_the_average_and_the_peak_of_what_was_collected() -> None:
@@ -313,6 +315,23 @@ def test_a_loop_ends_without_a_word_while_a_collector_is_on(caplog: pytest.LogCa
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+async def test_what_the_configuration_turns_off_is_off(clock: Clock) -> None:
+    collector = MetricsCollector(include_system_metrics=False, custom_metrics_enabled=False)
+    await collector.start()
+    await collector.record_metric("figure", 1)
+    await clock.forward(600)
+    assert collector.get_collector_stats()["total_custom_metrics"] == 0
+    assert (await collector.get_system_metrics())["system_metrics"]["event_queue_size"]["count"] == 1
+    await collector.stop()
+
+
+async def test_one_redis_under_two_names_is_counted_once(redis: RedisServer, observed: Observed) -> None:
+    observed.instrument()
+    collector = MetricsCollector(redis_url=f"redis://localhost:{redis.port}")
+    async with order_system(*redis_parts(redis.url), monitors=False):
+        assert (await collector.collect_system_metrics())["active_connections"] == _clients(redis)
+
+
 async def test_the_bus_starts_and_stops_it_as_its_own(redis: RedisServer) -> None:
     bus, _store = redis_parts(redis.url)
     collector: Any = MetricsCollector()
@@ -364,6 +383,49 @@ assert asyncio.run(collector.get_metric_aggregations("made"))["count"] > 1
 
 
 # --- the framework's interface -------------------------------------------------------------------
+
+
+def test_importing_it_imports_neither_the_framework_nor_redis() -> None:
+    code = """
+import sys
+from multiagents_otel import BusinessMetricsMonitor, MetricsCollector
+monitor = BusinessMetricsMonitor(None, MetricsCollector())
+print("imported", sorted({"multiagents", "dspy", "redis"} & set(sys.modules)))
+"""
+    with Process.python(code) as process:
+        assert "imported []" in process.wait_ok()
+
+
+def test_it_is_one_of_the_framework_s() -> None:
+    assert isinstance(MetricsCollector(), IMetricsCollector)
+    assert IMetricsCollector not in MetricsCollector.__mro__
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", ["Sampler.take", "slots.Slots.add", "recorded.name", "recorded.Recorded.within"])
+async def test_a_fault_of_ours_reaches_nobody_and_is_counted(
+    observed: Observed, fault: str, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a fault of ours")
+
+    observed.instrument()
+    collector = MetricsCollector()
+    module = "metrics_collector." if fault.startswith("Sampler") else ""
+    monkeypatch.setattr(f"multiagents_otel.monitors.{module}{fault}", fails)
+    await collector.start()
+    await clock.forward(61)
+    await collector.record_metric("figure", 1)
+    await collector.record_system_metric("figure", 1)
+    await collector.record_event_metric("command", 1, True)
+    await collector.record_worker_metric("w", "m", 1)
+    assert (await collector.get_metric_aggregations("figure"))["count"] in (0, 1)
+    assert (await collector.collect_system_metrics())["cpu_usage_percent"] >= 0
+    assert (await collector.get_system_metrics())["avg_memory_usage"] >= 0
+    for told in (await collector.get_event_metrics("command"), await collector.get_worker_metrics("w")):
+        assert isinstance(told, dict)
+    await collector.stop()
+    assert sum(observed.sums("multiagents.otel.errors").values()) > 0
 
 
 def test_it_takes_all_that_the_framework_s_takes() -> None:
