@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -35,8 +36,29 @@ _UNPRINTABLE: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(12
 """A record is one line, and no text of somebody else's moves the cursor of a terminal."""
 
 
-_key = lru_cache(maxsize=1_000)(scrub)
-"""The names of fields stand in the code: they are the same ones again and again."""
+_SHORT: Final = 96
+_REMEMBERED: Final = 4_096
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+_scrub_again = lru_cache(_REMEMBERED)(scrub)
+"""For what comes again and again: messages, names of fields, names of workers and events."""
+
+
+@lru_cache(_REMEMBERED)
+def _scrub_value_again(value: str, key: str) -> Any:
+    return scrub_value(value, key)
+
+
+def _scrub_text(text: str) -> str:
+    return _scrub_again(text) if len(text) <= _SHORT else scrub(text)
+
+
+def _scrub_field(value: Any, key: str) -> Any:
+    if type(value) is not str or len(value) > _SHORT:
+        return scrub_value(value, key)
+    if len(value) == 36 and _UUID.fullmatch(value) and _scrub_value_again("-", key) == "-":
+        return value  # an id, which never comes again, behind a name that names no secret
+    return _scrub_value_again(value, key)
 
 
 class Told(NamedTuple):
@@ -56,8 +78,8 @@ class Told(NamedTuple):
 def told(record: Record) -> Told:
     """What a record tells."""
     if record.told is None:
-        fields = {_key(key): scrub_value(value, key) for key, value in record.fields.items()}
-        record.told = Told(scrub(record.message), fields, _error(record.error))
+        fields = {_scrub_text(key): _scrub_field(value, key) for key, value in record.fields.items()}
+        record.told = Told(_scrub_text(record.message), fields, _error(record.error))
     return record.told
 
 

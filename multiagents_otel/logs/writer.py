@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import threading
 import time
 from collections import deque
@@ -28,6 +29,13 @@ MOST_RECORDS: Final = 10_000
 MOST_CHARACTERS: Final = 32 * 1024 * 1024
 GATHERING_SECONDS: Final = 0.05
 """How long the thread gathers records before it writes them: it wakes 20 times a second at most."""
+
+_SIGNALS: Final = (
+    signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+    if hasattr(signal, "pthread_sigmask")
+    else set()
+)
+"""All that are not the thread's own fault."""
 
 _END_SECONDS: Final = 2.0
 _TOLD_EVERY_SECONDS: Final = 60.0
@@ -129,6 +137,9 @@ class Writer:
             return False
         try:
             self._write()
+        except Exception:  # whatever it is: the thread goes on, and nobody waits for what can't be written
+            self.dropped += len(self._records)
+            self._records.clear()
         finally:
             self._writing.release()
         return True
@@ -159,6 +170,8 @@ class Writer:
             return False
 
     def _run(self, wake: SimpleQueue[bool], running: threading.Lock) -> None:
+        if _SIGNALS:  # they are the application's: one that is delivered here would not wake what its main thread does
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         while wake.get():
             time.sleep(GATHERING_SECONDS)
             self._awake = False
