@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from multiagents_otel.monitors.business import BusinessMetricsMonitor
     from multiagents_otel.monitors.event_monitor import EventMonitor
     from multiagents_otel.monitors.metrics_collector import MetricsCollector
+    from multiagents_otel.monitors.sampling import SamplingEventMonitor
     from multiagents_otel.monitors.worker_monitor import WorkerMonitor
-    from multiagents_otel.processing.exporters import RedactingLogExporter, RedactingMetricExporter, RedactingSpanExporter
+    from multiagents_otel.processing.exporters import (
+        RedactingLogExporter,
+        RedactingMetricExporter,
+        RedactingSpanExporter,
+    )
     from multiagents_otel.processing.redaction import sanitize_context_for_logging
     from multiagents_otel.telemetry.instruments import views
 
@@ -34,6 +39,7 @@ __all__ = [
     "RedactingLogExporter",
     "RedactingMetricExporter",
     "RedactingSpanExporter",
+    "SamplingEventMonitor",
     "SecureLogger",
     "WorkerMonitor",
     "__version__",
@@ -57,6 +63,7 @@ _HOMES = {
     "RedactingLogExporter": "multiagents_otel.processing.exporters",
     "RedactingMetricExporter": "multiagents_otel.processing.exporters",
     "RedactingSpanExporter": "multiagents_otel.processing.exporters",
+    "SamplingEventMonitor": "multiagents_otel.monitors.sampling",
     "SecureLogger": "multiagents_otel.logs.secure",
     "WorkerMonitor": "multiagents_otel.monitors.worker_monitor",
     "auto_instrument": "multiagents_otel.auto",

@@ -96,8 +96,11 @@ class EventMonitor(Monitor):
     def _reset(self) -> None:
         retention, interval = self.trace_retention_hours * 3600, self.cleanup_interval_minutes * 60
         windows = self._windows = Windows(self.trace_retention_hours, distribution=self.track_performance)
-        traces = Traces(self.max_trace_history, self.max_traces_per_transaction, retention, interval)
+        traces = self._new_traces(self.max_trace_history, self.max_traces_per_transaction, retention, interval)
         self._book = EventBook(windows, traces)
+
+    def _new_traces(self, transactions: int, longest: int, retention: float, interval: float) -> Traces:
+        return Traces(transactions, longest, retention, interval)
 
     # --- operations ----------------------------------------------------------------------------
 
