@@ -108,9 +108,10 @@ class Instruments:
             elif row.kind in (semconv.GAUGE, semconv.UP_DOWN_COUNTER):
                 gauge = self.gauges.get(row.name)
                 values = gauge() if gauge else {}
-                # A gauge's series stays at 0 once it has been seen or registered.
-                values = {**dict.fromkeys(self.ledger.sums(row), 0), **values}
-                self.ledger.register(row, values)
+                if row is not semconv.WORKER_HEALTH:  # there 0 is a verdict, and a worker that is gone has none
+                    # A gauge's series stays at 0 once it has been seen or registered.
+                    values = {**dict.fromkeys(self.ledger.sums(row), 0), **values}
+                    self.ledger.register(row, values)
             else:
                 values = self.ledger.sums(row)
             return [Observation(value, self._attribute_set(row, key)) for key, value in values.items()]

@@ -7,9 +7,11 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from multiagents.core.factory import create_simple_framework
 from multiagents.event_bus.redis_bus import RedisEventBus, RedisStateStore
 from multiagents.monitoring.interfaces import IEventMonitor
 from multiagents.orchestrator.orchestrator import Orchestrator
@@ -28,31 +30,40 @@ from tests.support.sagas import (
     subscribe_compensations,
 )
 
-WAYS = ("default construction", "on the bus", "on the bus and the manager", "everywhere")
+WAYS = ("create_simple_framework", "default construction", "on the bus", "on the bus and the manager", "everywhere")
 
 
 @asynccontextmanager
 async def system(url: str, way: str, events: Any, workers: Any) -> AsyncIterator[OrderSystem]:
     """The parts as a user wires them, with our monitors handed over in one of the ways."""
-    on_bus = None if way == "default construction" else events
-    on_manager = events if way == "everywhere" else None
-    of_manager = workers if way in ("on the bus and the manager", "everywhere") else None
-    logger = SilentLogger()
-    bus, store = RedisEventBus(url, event_monitor=on_bus, logger=logger), RedisStateStore(url)
-    manager = WorkerManager(bus, event_monitor=on_manager, worker_monitor=of_manager, logger=logger)
-    orchestrator: Any = Orchestrator(order_workflow(1), bus, store, logger=logger)  # type: ignore[arg-type,unused-ignore]
+    bus, manager, orchestrator = await wired(url, way, events, workers)
     for worker in order_workers():
         manager.register(worker)
     async with AsyncExitStack() as running:
         await bus.start()
         running.push_async_callback(bus.stop)
-        await store.connect()
-        running.push_async_callback(store.disconnect)
         await manager.start()
         running.push_async_callback(manager.stop)
         await orchestrator.start()
         running.push_async_callback(orchestrator.stop)
-        yield OrderSystem(bus, store, manager, orchestrator)
+        yield OrderSystem(bus, orchestrator.state_store, manager, orchestrator)
+
+
+async def wired(url: str, way: str, events: Any, workers: Any) -> tuple[RedisEventBus, WorkerManager, Any]:
+    orchestrator: Any
+    if way == "create_simple_framework":
+        bus, manager, orchestrator = await create_simple_framework(order_workflow(1), url)
+        orchestrator.state_store = RedisStateStore(url)
+        return bus, manager, orchestrator
+    on_bus = None if way == "default construction" else events
+    on_manager = events if way == "everywhere" else None
+    of_manager = workers if way in ("on the bus and the manager", "everywhere") else None
+    store: Any = RedisStateStore(url)
+    logger = SilentLogger()
+    bus = RedisEventBus(url, event_monitor=on_bus, logger=logger)
+    manager = WorkerManager(bus, event_monitor=on_manager, worker_monitor=of_manager, logger=logger)
+    orchestrator = Orchestrator(order_workflow(1), bus, store, logger=logger)
+    return bus, manager, orchestrator
 
 
 async def run_orders(parts: OrderSystem) -> list[str]:
@@ -108,7 +119,10 @@ async def check_workers(workers: WorkerMonitor) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_an_instrumented_system_is_told_of_whole(way: str, redis: RedisServer, observed: Observed) -> None:
+async def test_an_instrumented_system_is_told_of_whole(
+    way: str, redis: RedisServer, observed: Observed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the framework's default logger writes ./logs
     observed.instrument()
     events, workers = EventMonitor(), WorkerMonitor()
     async with system(redis.url, way, events, workers) as parts:

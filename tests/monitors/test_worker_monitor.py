@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from multiagents_otel import WorkerMonitor
-from tests.contract.observed import Observed
+from tests.contract.observed import Observed, series
 from tests.monitors.conftest import Clock
 from tests.support.sagas import SilentLogger, order_payload, order_system, order_workers
 
@@ -196,6 +196,23 @@ async def test_an_idle_worker_is_healthy_and_an_unknown_one_has_failed() -> None
     assert told["issues"] == ["no worker of this name has been seen here; the known ones: pay"]
     assert set(await monitor.get_all_workers_health()) == {"pay"}
     assert monitor.worker_health() == {("pay",): 0}
+
+
+async def test_the_exported_health_is_the_worst_that_any_monitor_tells_of_a_worker_that_is_there(
+    observed: Observed,
+) -> None:
+    observed.instrument()
+    name = "multiagents.worker.health"
+    assert observed.sums(name, zeros=True) == {}
+    first, second = WorkerMonitor(), WorkerMonitor()
+    await executions(first, "pay", bad=5)
+    await executions(second, "pay", good=5)
+    second.register_worker("ship")
+    pay, ship = series(worker__name="pay"), series(worker__name="ship")
+    assert observed.sums(name, zeros=True) == {pay: 2, ship: 0}
+    second.unregister_worker("ship")
+    del first
+    assert observed.sums(name, zeros=True) == {pay: 0}
 
 
 async def test_an_execution_past_its_timeout_is_a_failure(observed: Observed, clock: Clock) -> None:
