@@ -6,7 +6,8 @@ from collections import OrderedDict
 from typing import Final, TypeAlias
 
 from multiagents_otel import semconv
-from multiagents_otel.monitors.windows import Figures, Windows
+from multiagents_otel.monitors.figures import Figures
+from multiagents_otel.monitors.windows import Windows
 from multiagents_otel.telemetry.event import Event
 
 PENDING_LIMIT: Final = 100_000
