@@ -59,7 +59,8 @@ class Tracked:
 
 def tracked_of(event: Event) -> Tracked:
     """An event that is not in any count."""
-    names = (event.kind, event.name, event.id, event.worker or None, event.correlation_id)
+    worker = event.worker if "." in event.name else ""  # an event by hand may not name it
+    names = (event.kind, event.name, event.id, worker or None, event.correlation_id)
     return Tracked(names, event.transaction_id)
 
 
