@@ -9,6 +9,7 @@ import pytest
 
 from multiagents_otel import MultiAgentsInstrumentor
 from multiagents_otel.processing.guard import Guard
+from multiagents_otel.telemetry.observers import OBSERVERS
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +25,7 @@ def uninstrumented() -> Iterator[None]:
     instrumentor = MultiAgentsInstrumentor()
     if instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.uninstrument()
+    OBSERVERS.clear()  # monitors of this test that are not collected yet
 
 
 @pytest.fixture(autouse=True)

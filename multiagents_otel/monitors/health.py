@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, NamedTuple
 
-from multiagents_otel.monitors.windows import Figures, nearest_rank
+from multiagents_otel.monitors.figures import Figures, nearest_rank
 
 HEALTHY: Final = "healthy"
 DEGRADED: Final = "degraded"

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from multiagents_otel import semconv
 from multiagents_otel.monitors.event_book import OUTCOMES, PUBLISHED, RECEIVED, EventBook
+from multiagents_otel.monitors.figures import Figures, sum_of
 from multiagents_otel.monitors.traces import Entry, iso
 from multiagents_otel.monitors.tracked import Names
-from multiagents_otel.monitors.windows import Figures, sum_of
 from multiagents_otel.telemetry.event import Event
 
 CUSTOM_EVENT: Final = "CustomEvent"

@@ -6,7 +6,8 @@ from collections import OrderedDict
 from typing import Final, TypeAlias
 
 from multiagents_otel import semconv
-from multiagents_otel.monitors.windows import Figures, Windows
+from multiagents_otel.monitors.figures import Figures
+from multiagents_otel.monitors.windows import Windows
 from multiagents_otel.telemetry.event import Event
 
 PENDING_LIMIT: Final = 100_000
@@ -58,7 +59,8 @@ class Tracked:
 
 def tracked_of(event: Event) -> Tracked:
     """An event that is not in any count."""
-    names = (event.kind, event.name, event.id, event.worker or None, event.correlation_id)
+    worker = event.worker if "." in event.name else ""  # an event by hand may not name it
+    names = (event.kind, event.name, event.id, worker or None, event.correlation_id)
     return Tracked(names, event.transaction_id)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from multiagents_otel.monitors.figures import Figures, sum_of
 from multiagents_otel.monitors.health import FAILED, LEVELS, RECENT_MINUTES, Recent
 from multiagents_otel.monitors.reports import now
 from multiagents_otel.monitors.traces import iso
-from multiagents_otel.monitors.windows import Figures, sum_of
 from multiagents_otel.monitors.workers import Worker, Workers
 
 _TOP: Final = 5

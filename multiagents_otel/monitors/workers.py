@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from multiagents_otel import semconv
+from multiagents_otel.monitors.figures import Figures, Table
 from multiagents_otel.monitors.health import (
     LAST,
     RECENT_MINUTES,
@@ -18,7 +19,7 @@ from multiagents_otel.monitors.health import (
     examine,
     recent_of,
 )
-from multiagents_otel.monitors.windows import Figures, Table, Windows
+from multiagents_otel.monitors.windows import Windows
 from multiagents_otel.semconv import Outcome
 from multiagents_otel.telemetry.event import text, utf8
 

@@ -95,6 +95,10 @@ class Observers:
         """Tell it no more; one that is not told is no error."""
         self._set(tuple(ref for ref in self._refs if ref() not in (None, observer)))
 
+    def clear(self) -> None:
+        """Tell nobody any more."""
+        self._set(())
+
     def _forget(self, gone: weakref.ref[Observer]) -> None:
         self._set(tuple(ref for ref in self._refs if ref is not gone))
 

@@ -120,6 +120,16 @@ async def test_an_event_counts_once_however_often_it_is_tracked() -> None:
     ]
 
 
+async def test_an_event_that_tells_little_is_told_of_as_far_as_it_goes() -> None:
+    monitor = EventMonitor()
+    await monitor.track_event_lifecycle({"id": "a", "type": "command", "transaction_id": "TX-123"}, "published")
+    (entry,) = await monitor.get_transaction_trace("TX-123")
+    assert (entry["event_type"], entry["name"], entry["worker"]) == ("CommandEvent", "command", None)
+    await monitor.track_event_lifecycle({"type": "command", "metadata": {"transaction_id": "TX-123"}}, "published")
+    assert len(await monitor.get_transaction_trace("TX-123")) == 2
+    assert await counts(monitor, "command") == (1, 0, 0, 0), "without an id it can't be counted once"
+
+
 async def test_a_user_s_own_word_changes_no_outcome() -> None:
     monitor, sent = EventMonitor(), command()
     await monitor.track_event_lifecycle(sent, "checked")

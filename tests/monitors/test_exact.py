@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler, TraceIdRatioBased
 
 from multiagents_otel import EventMonitor, instrument_event_bus
-from multiagents_otel.monitors.windows import nearest_rank
+from multiagents_otel.monitors.figures import nearest_rank
 from tests.bench.workload import QueueBus
 from tests.contract.observed import Observed, series
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from multiagents_otel.monitors.windows import Figures, Windows, nearest_rank, sum_of
+from multiagents_otel.monitors.figures import Figures, nearest_rank, sum_of
+from multiagents_otel.monitors.windows import Windows
 from tests.monitors.conftest import Clock
 
 SLOT = {True: 10, False: 60}
