@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from opentelemetry import trace
@@ -10,8 +9,7 @@ from opentelemetry.sdk._logs import LogRecordProcessor
 
 from multiagents_otel import semconv
 from multiagents_otel.telemetry import current
-
-_log = logging.getLogger("multiagents_otel")
+from multiagents_otel.telemetry.observers import OBSERVERS
 
 
 class WorkflowIds(LogRecordProcessor):
@@ -35,8 +33,8 @@ class WorkflowIds(LogRecordProcessor):
                     record.attributes = {semconv.TRANSACTION_ID: transaction}
                 else:
                     attributes[semconv.TRANSACTION_ID] = transaction
-        except Exception:  # an SDK whose records are other than known
-            _log.debug("a log record could not be given its ids", exc_info=True)
+        except Exception:
+            OBSERVERS.guard.caught("log")
 
     def shutdown(self) -> None:
         """Nothing to do."""

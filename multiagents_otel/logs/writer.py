@@ -160,6 +160,8 @@ class Writer:
         """Start the thread, unless it is there."""
         if not self._running.acquire(blocking=False):
             return False
+        # Signals are the application's: one that was delivered to our thread would not wake what the main thread does.
+        masked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS) if _SIGNALS else None
         try:
             # Not threading.Thread: whoever logs may be a signal handler that interrupted threading's own code.
             _thread.start_new_thread(self._run, (self._wake, self._running))
@@ -168,10 +170,11 @@ class Writer:
             self._running.release()
             self._direct = True
             return False
+        finally:
+            if masked is not None:
+                signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
     def _run(self, wake: SimpleQueue[bool], running: threading.Lock) -> None:
-        if _SIGNALS:  # they are the application's: one that is delivered here would not wake what its main thread does
-            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         while wake.get():
             time.sleep(GATHERING_SECONDS)
             self._awake = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -136,6 +137,7 @@ async def test_with_another_makers_provider_the_saga_keeps_no_identity_that_coul
 @pytest.fixture
 def no_globals(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process where no provider has been set yet."""
+    gc.collect()  # what monitors of earlier tests still hear is counted, with or without a provider
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
     from opentelemetry.metrics import _internal as metrics_internal
