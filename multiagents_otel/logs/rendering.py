@@ -14,7 +14,7 @@ from opentelemetry import trace
 from multiagents_otel import semconv
 from multiagents_otel.logs.plain import TEXT_LIMIT, text_of
 from multiagents_otel.logs.record import NAMES, Error, Record
-from multiagents_otel.processing.redaction import scrub, scrub_value
+from multiagents_otel.processing.redaction import Redactor, in_force, scrub, scrub_value
 
 COMPONENT: Final = "multiagents"
 """The framework's own word in each of its lines."""
@@ -40,25 +40,30 @@ _SHORT: Final = 96
 _REMEMBERED: Final = 4_096
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-_scrub_again = lru_cache(_REMEMBERED)(scrub)
-"""For what comes again and again: messages, names of fields, names of workers and events."""
+# For what comes again and again: messages, names of fields, names of workers and events. What was remembered is of the
+# redactor that was in force.
 
 
 @lru_cache(_REMEMBERED)
-def _scrub_value_again(value: str, key: str) -> Any:
+def _scrub_again(text: str, _redactor: Redactor) -> str:
+    return scrub(text)
+
+
+@lru_cache(_REMEMBERED)
+def _scrub_value_again(value: str, key: str, _redactor: Redactor) -> Any:
     return scrub_value(value, key)
 
 
 def _scrub_text(text: str) -> str:
-    return _scrub_again(text) if len(text) <= _SHORT else scrub(text)
+    return _scrub_again(text, in_force()) if len(text) <= _SHORT else scrub(text)
 
 
 def _scrub_field(value: Any, key: str) -> Any:
     if type(value) is not str or len(value) > _SHORT:
         return scrub_value(value, key)
-    if len(value) == 36 and _UUID.fullmatch(value) and _scrub_value_again("-", key) == "-":
+    if len(value) == 36 and _UUID.fullmatch(value) and _scrub_value_again("-", key, in_force()) == "-":
         return value  # an id, which never comes again, behind a name that names no secret
-    return _scrub_value_again(value, key)
+    return _scrub_value_again(value, key, in_force())
 
 
 class Told(NamedTuple):

@@ -20,10 +20,10 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 
-from multiagents_otel import CompositeLogger, ConsoleLogger, FileLogger, OtelLogger
+from multiagents_otel import CompositeLogger, ConsoleLogger, FileLogger, MultiAgentsInstrumentor, OtelLogger
 from multiagents_otel.logs import create_logger
 from multiagents_otel.logs.writer import MOST_RECORDS
-from multiagents_otel.processing.redaction import REDACTED
+from multiagents_otel.processing.redaction import REDACTED, Redactor, use
 from tests.logs.exported import Exported
 from tests.logs.lines import entries, messages
 
@@ -524,3 +524,18 @@ def test_a_section_may_be_the_frameworks_own(tmp_path: Path) -> None:
 def test_an_unknown_kind_of_logger_is_refused() -> None:
     with pytest.raises(ValueError, match="composite, file, console, otel, not 'syslog'"):
         create_logger(Section(default_logger="syslog"))
+
+
+async def test_a_name_that_is_redacted_from_now_on_is_redacted_in_lines_that_were_written_before_too(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.log"
+    logger = FileLogger(path)
+    await logger.info("paid", iban="DE00")
+    MultiAgentsInstrumentor().instrument(redact_keys="iban")
+    await logger.info("paid", iban="DE00")
+    use(Redactor())
+    await logger.close()
+    first, second = path.read_text().splitlines()
+    assert "DE00" in first
+    assert "DE00" not in second
