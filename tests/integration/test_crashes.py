@@ -134,6 +134,7 @@ def check_stalled(receiver: OtlpReceiver, transaction: str, step: str, error: st
         "workflow.status": "stalled",
         "multiagents.workflow.failed_step": step,
         "error.type": error,
+        "multiagents.sampling.keep": True,
     }
     totals = {name: receiver.total(f"multiagents.{name}") for name in (
         "workflows.started", "workflows", "workflow.stalls", "workflows.stalled", "active_workflows", "events.in_flight"
