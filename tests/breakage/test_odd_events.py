@@ -97,7 +97,9 @@ class Keeping(MemoryBus):
         self.kept.append(event_data)
 
 
-@pytest.mark.parametrize("event", [Own(a=1), Own(a=1, _otel="old"), MappingProxyType({"a": 1})], ids=str)
+@pytest.mark.parametrize(
+    "event", [Own(a=1), Own(a=1, _otel="old"), MappingProxyType({"a": 1})], ids=["own", "own-with-carrier", "read-only"]
+)
 async def test_events_that_have_no_copy_of_their_own_are_left_as_they_are(event: Any) -> None:
     bus, before = Keeping(), dict(event)
     with recording() as record:

@@ -304,7 +304,9 @@ async def test_baggage_travels_where_no_span_is_current_and_none_is_recorded() -
     assert seen == ["green"] * 3
 
 
-@pytest.mark.parametrize("key", ["suppress_instrumentation", context._SUPPRESS_INSTRUMENTATION_KEY])
+@pytest.mark.parametrize(
+    "key", ["suppress_instrumentation", context._SUPPRESS_INSTRUMENTATION_KEY], ids=["plain", "the api's"]
+)
 async def test_one_of_the_keys_alone_suppresses_where_no_span_is_current(observed: Observed, key: str) -> None:
     observed.instrument()
     bus = MemoryBus()
