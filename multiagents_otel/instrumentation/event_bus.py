@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opentelemetry import context as context_api
+from opentelemetry.context import Context
 
 from multiagents_otel import semconv
 from multiagents_otel.instrumentation.handlers import Handlers
@@ -18,6 +19,7 @@ from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.telemetry.bus import Buses
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import INCOMING
+from multiagents_otel.telemetry.inside import inside
 from multiagents_otel.telemetry.lag import LoopLag
 from multiagents_otel.telemetry.sending import SENDING, Sending
 from multiagents_otel.telemetry.workflows import Workflows
@@ -227,12 +229,8 @@ class EventBusInstrumentation:
                 guard.caught("publish")
 
         async def answered(sending: Sending, answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            token = _suppress_redis()
-            try:
+            with inside(_without_redis()):
                 receivers = await answer
-            finally:
-                if token is not None:
-                    context_api.detach(token)
             reached(sending, receivers, args, kwargs)
             return receivers
 
@@ -242,12 +240,8 @@ class EventBusInstrumentation:
             if sending is None or getattr(sending.bus, "redis_client", None) is None:
                 return original(*args, **kwargs)
             # A user's own bus may have a client that is not async: it has published when the call returns.
-            token = _suppress_redis()
-            try:
+            with inside(_without_redis()):
                 answer = original(*args, **kwargs)
-            finally:
-                if token is not None:
-                    context_api.detach(token)
             if asyncio.iscoroutine(answer):
                 return answered(sending, answer, args, kwargs)
             reached(sending, answer, args, kwargs)
@@ -263,12 +257,8 @@ class EventBusInstrumentation:
 
         @functools.wraps(original)
         async def quiet(*args: Any, **kwargs: Any) -> Any:
-            token = _suppress_redis() if switch.on else None
-            try:
+            with inside(_without_redis() if switch.on else None):
                 return await original(*args, **kwargs)
-            finally:
-                if token is not None:
-                    context_api.detach(token)
 
         return quiet
 
@@ -324,11 +314,8 @@ class EventBusInstrumentation:
         async def _handle_message(bus: Any, message: Any) -> Any:
             if not switch.on:
                 return await original(bus, message)
-            token = INCOMING.set(message)
-            try:
+            with inside(None, INCOMING, message):
                 return await original(bus, message)
-            finally:
-                INCOMING.reset(token)
 
         return _handle_message
 
@@ -350,7 +337,8 @@ def _with_data(data: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tupl
     return args, {**kwargs, "event_data": data}
 
 
-def _suppress_redis() -> Any:
+def _without_redis() -> Context | None:
+    """A context in which the Redis instrumentation makes no spans, where it is there."""
     if _REDIS_INSTRUMENTATION not in sys.modules:
         return None
-    return context_api.attach(context_api.set_value("suppress_instrumentation", True))
+    return context_api.set_value("suppress_instrumentation", True)

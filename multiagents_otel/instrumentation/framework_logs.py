@@ -14,6 +14,7 @@ from multiagents_otel.logs.otel import OtelLogger
 from multiagents_otel.logs.record import Record, level_of
 from multiagents_otel.logs.structlog_chain import Chain, Exporter
 from multiagents_otel.telemetry.core import Telemetry
+from multiagents_otel.telemetry.inside import given_back
 
 _BASE_WORKER: Final = "multiagents.worker_sdk.base_worker"
 MODULES: Final = (
@@ -118,7 +119,7 @@ class FrameworkLogs:
                 return await original(*args, **kwargs)
             finally:
                 if token is not None:
-                    _taken.reset(token)
+                    given_back(_taken, token)
 
         return log
 

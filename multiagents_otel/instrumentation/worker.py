@@ -21,6 +21,7 @@ from multiagents_otel.instrumentation.swallowed import telling_error
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import Delivery
 from multiagents_otel.telemetry.execution import Execution, WorkerProxy
+from multiagents_otel.telemetry.inside import given_back
 from multiagents_otel.telemetry.sending import DELIVERY
 
 DECORATORS_MODULE: Final = "multiagents.worker_sdk.decorators"
@@ -123,7 +124,7 @@ class WorkerInstrumentation:
                 result = await original(manager, *args, **kwargs)
             finally:
                 if token is not None:
-                    DELIVERY.reset(token)
+                    given_back(DELIVERY, token)
             if delivery is not None and delivery.swallowed is not None and not delivery.ended:
                 try:  # the command could not be read: no task was started
                     delivery.begin()

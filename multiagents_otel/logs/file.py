@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import stat
 import time
@@ -21,6 +22,8 @@ try:
     import fcntl
 except ImportError:  # Windows: one process to a file
     fcntl = None
+
+_logger = logging.getLogger("multiagents_otel")
 
 DEFAULT_PATH: Final = "./logs/multiagents.log"
 MEGABYTE: Final = 1024 * 1024
@@ -43,7 +46,7 @@ class LogFile:
         self._path = path
         self._max_bytes = self._backup_count = 0
         self._file = _CLOSED
-        self._torn = False
+        self._torn = self._told = False
 
     def rotate_at(self, max_bytes: int, backup_count: int) -> None:
         """Rotate before the file grows over so many bytes, and keep so many old ones; 0 of either: never."""
@@ -63,15 +66,16 @@ class LogFile:
                 if count:
                     self._write(lines[done : done + count])
                     done += count
-                else:
-                    self._rotate()
+                elif self._rotate():
                     locked = self._open_locked()
+                else:
+                    locked = False  # better a file that is too long than lines that are lost
         finally:
             self._unlock()
 
     def _fitting(self, lines: list[bytes], first: int) -> int:
         """How many lines, from the first on, the file has room for."""
-        if self._max_bytes <= 0 or not stat.S_ISREG(self._path.lstat().st_mode):  # /dev/stdout, say, stays what it is
+        if self._max_bytes <= 0 or not self._is_regular():
             return len(lines)
         size = os.fstat(self._file).st_size
         count = 0
@@ -81,6 +85,12 @@ class LogFile:
                 break
             count += 1
         return count
+
+    def _is_regular(self) -> bool:
+        try:
+            return stat.S_ISREG(self._path.lstat().st_mode)  # /dev/stdout, say, stays what it is
+        except FileNotFoundError:  # taken away this very moment
+            return False
 
     def close(self) -> None:
         """Close the file; it is opened again when it is needed."""
@@ -147,15 +157,25 @@ class LogFile:
                 self._torn = True
                 raise
 
-    def _rotate(self) -> None:
-        """``log`` becomes ``log.1``, ``log.1`` becomes ``log.2``; the oldest goes."""
-        for number in range(self._backup_count - 1, 0, -1):
-            with contextlib.suppress(FileNotFoundError):
+    def _rotate(self) -> bool:
+        """``log`` becomes ``log.1``, ``log.1`` becomes ``log.2``; the oldest goes. False if that can't be done."""
+        try:
+            # Where a number is free, a rotation was broken off: what is older stays where it is.
+            numbers = range(1, self._backup_count)
+            free = next((number for number in numbers if not self._backup(number).exists()), self._backup_count)
+            for number in range(free - 1, 0, -1):
                 self._backup(number).replace(self._backup(number + 1))
-        with contextlib.suppress(FileNotFoundError):
-            self._path.replace(self._backup(1))
+            with contextlib.suppress(FileNotFoundError):
+                self._path.replace(self._backup(1))
+        except OSError as error:
+            if not self._told:
+                self._told = True
+                _logger.warning("%s can't be rotated, it goes on to grow: %s", self._path, type(error).__name__)
+            return False
+        self._told = False
         self._unlock()
         self.close()
+        return True
 
     def _backup(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")

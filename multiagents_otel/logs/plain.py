@@ -52,6 +52,8 @@ def plain_fields(fields: dict[str, Any]) -> tuple[dict[str, Any], int]:
 def text_of(value: object, limit: int = TEXT_LIMIT) -> str:
     """Any value as a text of limited length; a value that can't be told has its class' name."""
     if type(value) is not str:
+        if isinstance(value, (bytes, bytearray)):
+            value = bytes(value[:limit])  # the text of many is long in the making
         try:
             value = str(value)
             if type(value) is not str:

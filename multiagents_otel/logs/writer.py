@@ -39,6 +39,8 @@ _SIGNALS: Final = (
 
 _END_SECONDS: Final = 2.0
 _TOLD_EVERY_SECONDS: Final = 60.0
+_AT_ONCE: Final = 1_000
+_CHARACTERS_AT_ONCE: Final = 4 * 1024 * 1024
 
 
 Render = Callable[[Record], str]
@@ -188,16 +190,25 @@ class Writer:
                 self.sink.close()
 
     def _write(self) -> None:
-        lines: list[str] = []
         while self._records:
+            self._write_some()
+        self._characters = 0
+        self._write_some()  # what is left to tell of lost ones
+
+    def _write_some(self) -> None:
+        """Write records: so few that they are soon in the file, though more come all the time."""
+        lines: list[str] = []
+        characters = 0
+        while self._records and len(lines) < _AT_ONCE and characters < _CHARACTERS_AT_ONCE:
             record, self._render = self._records.popleft()
+            characters += record.size
             try:
                 lines.append(self._render(record))
             except Exception:
                 self.dropped += 1
-        self._characters = 0
+        self._characters -= characters
         dropped = self.dropped - self._told_dropped
-        if dropped:
+        if dropped and not self._records:  # those that were dropped came after those that wait
             self._told_dropped += dropped
             lines.append(self._render(_note(self._name, dropped)))
         if not lines:
@@ -229,7 +240,7 @@ def _note(name: str, dropped: int) -> Record:
 
 
 _writers: Final[dict[object, Writer]] = {}
-_lock = threading.Lock()
+_lock = threading.RLock()  # whoever asks for a writer may be a signal handler
 
 
 def _at_end() -> None:
@@ -244,7 +255,7 @@ def _at_end() -> None:
 
 def _in_child() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     for writer in list(_writers.values()):
         writer.forked()
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from multiagents_otel import semconv
 from multiagents_otel.monitors import collected, framework, recorded
 from multiagents_otel.monitors.monitor import harmless, harmless_async, nothing
+from multiagents_otel.monitors.numbers import number
 from multiagents_otel.monitors.recorded import Recorded, timestamp
 from multiagents_otel.monitors.sample import NOTHING_SEEN, Sample, Sampler
 from multiagents_otel.monitors.slots import Slots, Totals
@@ -59,8 +60,9 @@ class MetricsCollector:
     ) -> None:
         self.logger = logger
         self.collection_interval_seconds = max(_SHORTEST_SECONDS, recorded.number(collection_interval_seconds) or 60.0)
-        self.retention_days = retention_days if retention_hours is None else retention_hours / _DAY_HOURS
-        self.max_metrics_per_type = max(1, int(max_metrics_per_type))
+        days = number(retention_days, 7)
+        self.retention_days = days if retention_hours is None else number(retention_hours, days * 24) / _DAY_HOURS
+        self.max_metrics_per_type = int(number(max_metrics_per_type, 10_000, least=1))
         self.redis_url = redis_url
         self.include_system_metrics = include_system_metrics
         self.custom_metrics_enabled = custom_metrics_enabled
@@ -75,7 +77,7 @@ class MetricsCollector:
         """Begin with nothing, as a process of its own."""
         hours = min(max(self.retention_days * _DAY_HOURS, 1.0), _LONGEST_RETENTION_HOURS)
         self._retention = hours * 3_600.0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler or a finalizer may record in the midst of a recording
         self._system: dict[str, Slots] = {}
         self._custom: dict[str, Slots] = {}
         self._events = Recorded(self.max_metrics_per_type, self._retention)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -135,8 +136,10 @@ class Walk:
         described = value.get("name", value.get("key")) if len(value) <= 4 and "value" in value else None
         secret = isinstance(described, str) and self._says_secret(described)
         scrubbed: dict[Any, Any] = {}
-        for key, inside in tuple(value.items()):
+        items = tuple(islice(value.items(), _MAX_NODES))  # not all of a huge one are copied
+        for key, inside in items:
             name = key.decode("latin-1") if isinstance(key, bytes) else str(key)
+            self._left -= len(name)
             if self._nodes < 0 or self._left < 0:
                 scrubbed[TRUNCATED] = len(value) - len(scrubbed)
                 break
@@ -146,12 +149,15 @@ class Walk:
             if isinstance(key, str) and not (len(key) < _SHORTEST_TOKEN and key.isidentifier()):
                 key = self._redactor.text(key, _MAX_KEY)
             scrubbed[key] = self.item(name, f"{path}.{name}" if path else name, inside)
+        else:
+            if len(items) < len(value):
+                scrubbed[TRUNCATED] = len(value) - len(items)
         return scrubbed
 
     def _items(self, path: str, value: Any) -> Iterator[Any]:
         secret = False
         pair = len(value) == 2
-        for item in tuple(value):
+        for item in tuple(islice(value, _MAX_NODES)):
             if self._nodes < 0 or self._left < 0:
                 yield TRUNCATED
                 return
@@ -159,6 +165,8 @@ class Walk:
             # ("authorization", "x") as headers are, ["--password", "x"] as command lines are
             name = item.decode("latin-1") if isinstance(item, bytes) else item
             secret = isinstance(name, str) and (pair or name[:1] == "-") and not secret and self._says_secret(name)
+        if len(value) > _MAX_NODES:
+            yield TRUNCATED
 
     def _says_secret(self, name: str) -> bool:
         return _NAME.fullmatch(name) is not None and self._redactor.names_secret(name)

@@ -13,7 +13,7 @@ _logger = logging.getLogger("multiagents_otel")
 _Method = Callable[[], object]
 _Ref = Callable[[], "_Method | None"]
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _before: list[_Ref] = []
 _in_parent: list[_Ref] = []
 _in_child: list[_Ref] = []
@@ -44,7 +44,7 @@ def on_fork(
 
 def _forked() -> None:
     global _lock
-    _lock = threading.Lock()  # a thread of the parent's may have held it
+    _lock = threading.RLock()  # a thread of the parent's may have held it
     _call(_in_child)
 
 

@@ -56,7 +56,7 @@ class InFlight:
         self._late = late
         self._flights: dict[str, Flight] = {}
         self._queues: dict[float, dict[str, Flight]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # as the ledger's
         self._timers: dict[asyncio.AbstractEventLoop, tuple[float, asyncio.Handle]] = {}
 
     def __len__(self) -> int:

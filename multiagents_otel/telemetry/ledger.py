@@ -45,7 +45,8 @@ class Ledger:
         self.step = Bounded(_LIMITS["step"])
         self.error = Bounded(_LIMITS["error"])
         self.event = Bounded(_LIMITS["event"])
-        self._lock = threading.Lock()
+        # Reentrant: a signal's handler, or a coroutine that is collected as garbage, may count in the midst of a count.
+        self._lock = threading.RLock()
         self._sums: dict[str, dict[Key, int]] = {row.name: {} for row in semconv.INSTRUMENTS}
         self._sums.update({row.name: {} for row in semconv.MESSAGING_INSTRUMENTS})
 
@@ -53,7 +54,10 @@ class Ledger:
         """Add to one sum. ``key`` holds the values of ``row.attributes`` in their order, bounded by the caller."""
         sums = self._sums[row.name]
         with self._lock:
-            sums[key] = sums.get(key, 0) + amount
+            try:
+                sums[key] += amount  # without a call in it, which is where a signal's handler gets its turn
+            except KeyError:
+                sums[key] = sums.setdefault(key, 0) + amount
 
     def register(self, row: Instrument, keys: Iterable[Key]) -> None:
         """Have these sums exported at 0 until something is counted: ``increase()`` cannot see a series born at 1."""
@@ -68,7 +72,7 @@ class Ledger:
 
     def after_fork(self) -> None:
         """In a forked child: counting starts at 0 under a lock that no thread of the parent can have held."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for sums in self._sums.values():
             for key in sums:
                 sums[key] = 0

@@ -7,12 +7,15 @@ keeps hears no more.
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import weakref
 from collections import deque
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from multiagents_otel.processing.guard import Guard
+from multiagents_otel.telemetry.forking import on_fork
 
 if TYPE_CHECKING:
     from multiagents_otel.semconv import Outcome, WorkflowStatus
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from multiagents_otel.telemetry.workflow import Step, Workflow
 
 _SCOPES: Final = 16
+
+_Refs: TypeAlias = "tuple[weakref.ref[Observer], ...]"
 
 
 class Observer:
@@ -83,33 +88,48 @@ class Observers:
 
     def __init__(self) -> None:
         self.guard = Guard(lambda _component: None)
-        self._refs: tuple[weakref.ref[Observer], ...] = ()
-        self._hearing: dict[str, tuple[weakref.ref[Observer], ...]] = {}
+        self._lock = threading.RLock()
+        self._hooked = False
+        self._refs: _Refs = ()
+        self._hearing: dict[str, _Refs] = {}
         self._scopes: deque[object] = deque(maxlen=_SCOPES)
 
     def add(self, observer: Observer) -> None:
         """From now on tell it too."""
-        self._set((*self._refs, weakref.ref(observer, self._forget)))
+        if not self._hooked:
+            self._hooked = True
+            on_fork(in_child=self._forked)
+        added = weakref.ref(observer, self._forget)
+        self._change(lambda refs: (*refs, added))
 
     def remove(self, observer: Observer) -> None:
         """Tell it no more; one that is not told is no error."""
-        self._set(tuple(ref for ref in self._refs if ref() not in (None, observer)))
+        self._change(lambda refs: tuple(ref for ref in refs if ref() not in (None, observer)))
 
     def clear(self) -> None:
         """Tell nobody any more."""
-        self._set(())
+        self._change(lambda _refs: ())
 
     def _forget(self, gone: weakref.ref[Observer]) -> None:
-        self._set(tuple(ref for ref in self._refs if ref is not gone))
+        self._change(lambda refs: tuple(ref for ref in refs if ref is not gone))
 
-    def _set(self, refs: tuple[weakref.ref[Observer], ...]) -> None:
-        # What an observer does not override costs no call.
-        self._hearing = {
-            what: tuple(ref for ref in refs if getattr(type(ref()), what, nothing) is not nothing)
-            for what, nothing in vars(Observer).items()
-            if not what.startswith("_")
-        }
-        self._refs = refs
+    def _change(self, change: Callable[[_Refs], _Refs]) -> None:
+        with self._lock:
+            while True:
+                before = self._refs
+                refs = change(before)
+                # What an observer does not override costs no call.
+                hearing = {
+                    what: tuple(ref for ref in refs if getattr(type(ref()), what, nothing) is not nothing)
+                    for what, nothing in vars(Observer).items()
+                    if not what.startswith("_")
+                }
+                if self._refs is before:  # else a monitor was collected, or a signal came, in the midst of this
+                    self._refs, self._hearing = refs, hearing
+                    return
+
+    def _forked(self) -> None:
+        self._lock = threading.RLock()  # a thread of the parent's may have held it
 
     def __bool__(self) -> bool:
         return bool(self._refs)
@@ -121,7 +141,7 @@ class Observers:
             if observer is not None:
                 try:
                     getattr(observer, what)(*args)
-                except Exception:
+                except (Exception, asyncio.CancelledError):
                     guard.caught("monitor")
 
     def told_by(self, tracer: object) -> None:
@@ -141,12 +161,12 @@ class Observers:
         for ref in self._hearing.get("worker_health", ()):
             observer = ref()
             if observer is not None:
-                try:
-                    health = observer.worker_health()
+                try:  # a user's own may tell anything
+                    told = {(str(name),): int(health) for (name,), health in observer.worker_health().items()}
                 except Exception:
                     self.guard.caught("monitor")
                     continue
-                for key, value in health.items():
+                for key, value in told.items():
                     worst[key] = max(value, worst.get(key, 0))
         return worst
 

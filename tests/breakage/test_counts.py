@@ -10,6 +10,7 @@ import pytest
 from multiagents_otel import instrument_event_bus
 from tests.catalogue.recording import recording
 from tests.support.buses import MemoryBus, WireMessage
+from tests.support.processes import Process
 
 
 class Copying(MemoryBus):
@@ -55,3 +56,29 @@ async def test_an_event_is_counted_once_where_each_handler_gets_a_copy(together:
         assert sum(record.counts("multiagents.events").values()) == 100
         assert not record.open.names
     await bus.stop()
+
+
+def test_a_signal_handler_may_count_in_the_midst_of_a_count() -> None:
+    program = """
+import signal
+from multiagents_otel import semconv
+from multiagents_otel.telemetry.ledger import Ledger
+
+class Interrupted(str):
+    def __hash__(self):
+        if signal.getsignal(signal.SIGUSR1) is not signal.SIG_IGN:
+            signal.raise_signal(signal.SIGUSR1)
+        return str.__hash__(self)
+
+def handler(*_):
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    ledger.add(semconv.EVENTS, ("Event", "success"))
+
+ledger = Ledger()
+signal.signal(signal.SIGUSR1, handler)
+ledger.add(semconv.EVENTS, (Interrupted("Event"), "success"))
+print(ledger.sums(semconv.EVENTS), flush=True)
+"""
+    with Process.python(program) as process:
+        process.wait_line("{('Event', 'success'): 2}")
+        process.wait_ok()

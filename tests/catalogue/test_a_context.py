@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from multiagents.event_bus.events import CommandEvent, EventMetadata
-from multiagents.event_bus.redis_bus import EventEncoder
+from multiagents.event_bus.redis_bus import EventEncoder, RedisEventBus
 from multiagents.worker_sdk.decorators import dspy_worker
 from multiagents.worker_sdk.worker_manager import WorkerManager
 from opentelemetry import baggage, trace
@@ -115,6 +115,18 @@ async def test_A1_handler_is_closed_in_another_context() -> None:
         contextvars.Context().run(handling.close)
         assert trees.tree(observed.ours) == "process a CONSUMER"
         await bus.stop()
+
+
+async def test_A1_a_redis_message_that_is_closed_in_another_context_is_closed_as_without_us() -> None:
+    async def handler(_event: dict[str, Any]) -> None:
+        await asyncio.Event().wait()
+
+    with instrumented():
+        bus = RedisEventBus("redis://localhost:1")
+        bus.handlers["event:a"] = [handler]
+        handling: Any = bus._handle_message({"type": "message", "channel": b"event:a", "data": b'{"id": "1"}'})
+        contextvars.copy_context().run(handling.send, None)
+        contextvars.Context().run(handling.close)  # as the garbage collector does
 
 
 async def test_A1_async_generators_inside_handlers_keep_their_own_context() -> None:

@@ -22,7 +22,8 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from multiagents_otel import CompositeLogger, ConsoleLogger, FileLogger, MultiAgentsInstrumentor, OtelLogger
 from multiagents_otel.logs import create_logger
-from multiagents_otel.logs.writer import MOST_RECORDS
+from multiagents_otel.logs.record import Record
+from multiagents_otel.logs.writer import MOST_RECORDS, writer_for
 from multiagents_otel.processing.redaction import REDACTED, Redactor, use
 from tests.logs.exported import Exported
 from tests.logs.lines import entries, messages
@@ -376,6 +377,60 @@ async def test_a_file_that_can_not_be_written_is_told_once_and_counted(
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("multiagents_otel", "WARNING")
     assert "1 log records could not be written" in record.getMessage()
+
+
+async def test_a_log_that_never_stops_growing_is_written_all_the_same() -> None:
+    written: list[int] = []
+
+    class Sink:
+        def write(self, lines: list[str]) -> None:
+            written.append(len(lines))
+
+        def close(self) -> None:
+            pass
+
+    more = iter(range(5_000))
+
+    def render(record: Record) -> str:
+        if next(more, None) is not None:
+            writer.put(record, render)  # whoever logs is as quick as whoever writes
+        return "line"
+
+    writer = writer_for("never stops", "never stops", Sink)
+    writer.put(Record(logging.INFO, ("on",), {}), render)
+    await writer.written()
+    writer.release()
+    assert sum(written) == 5_001
+    assert max(written) <= 1_000
+
+
+async def test_a_file_that_can_not_be_rotated_loses_no_line_and_no_older_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.log.2" / "full").mkdir(parents=True)  # nothing can be put in its place
+    (tmp_path / "a.log.1").write_text("older")
+    logger = FileLogger(tmp_path / "a.log", max_bytes=500, backup_count=2)
+    for number in range(30):
+        await logger.info(str(number))
+        await logger.close()
+    lines = (tmp_path / "a.log").read_text().splitlines()
+    assert [json.loads(line)["message"] for line in lines] == [*map(str, range(30))]
+    assert (tmp_path / "a.log.1").read_text() == "older"
+    assert logger.dropped == 0
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("multiagents_otel", "WARNING")
+    assert "can't be rotated" in record.getMessage()
+
+
+async def test_after_a_rotation_that_was_broken_off_no_older_file_is_lost(tmp_path: Path) -> None:
+    for number in (1, 3):  # killed after 2 became 3
+        (tmp_path / f"a.log.{number}").write_text(str(number))
+    (tmp_path / "a.log").write_text("x" * 500 + "\n")
+    logger = FileLogger(tmp_path / "a.log", max_bytes=500, backup_count=3)
+    await logger.info("new")
+    await logger.close()
+    told = {file.name: file.read_text()[:1] for file in sorted(tmp_path.iterdir())}
+    assert told == {"a.log": "{", "a.log.1": "x", "a.log.2": "1", "a.log.3": "3"}
 
 
 async def test_a_log_that_is_taken_away_is_made_anew(tmp_path: Path) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import inspect
 import json
 import random
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +16,7 @@ import pytest
 
 from multiagents_otel import EventMonitor, WorkerMonitor
 from multiagents_otel.monitors import event_book, reports, traces, tracked, windows, worker_reports, workers
-from multiagents_otel.telemetry.observers import Observer
+from multiagents_otel.telemetry.observers import OBSERVERS, Observer
 from tests.contract.observed import Observed, series
 from tests.support import badinput
 from tests.support.sagas import order_payload, order_system
@@ -173,3 +177,54 @@ async def test_options_that_can_be_none_are_the_default(value: Any) -> None:
     await workers.track_worker_execution("pay", 1.0, True)
     assert (await events.get_event_metrics())["total_events"] == 1
     assert (await workers.get_worker_performance("pay"))["total_executions"] == 1
+
+
+def test_monitors_that_come_and_go_in_several_threads_all_hear(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Observer] = []
+    heard: list[Observer] = []
+
+    class Hearing(Observer):
+        def stale(self, message: Any) -> None:
+            heard.append(self)
+
+    def make() -> None:
+        for _ in range(50):
+            made.append(Hearing())
+            OBSERVERS.add(made[-1])
+            OBSERVERS.add(Hearing())  # nobody keeps it
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=make) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    OBSERVERS.tell(OBSERVERS.guard, "stale", None)
+    assert {id(observer) for observer in heard} == {id(observer) for observer in made}
+    assert len(heard) == 200
+    heard.clear()
+    made.clear()
+    gc.collect()
+    assert not OBSERVERS
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("told", [None, {"charge_payment": 1}, {("charge_payment",): "bad"}, 7], ids=repr)
+async def test_a_monitor_of_a_users_own_that_is_wrong_spoils_no_others_verdict(told: Any, observed: Observed) -> None:
+    class Wrong(WorkerMonitor):
+        def worker_health(self) -> Any:
+            return told
+
+        def sent(self, *_args: Any) -> None:
+            raise asyncio.CancelledError
+
+    right, wrong = WorkerMonitor(), Wrong()
+    observed.instrument()
+    assert await states(EventMonitor(), wrong) == ["completed", "compensated"]
+    assert (await right.get_worker_metrics("charge_payment"))["total_commands"] == 2
+    verdicts = observed.sums("multiagents.worker.health", zeros=True)
+    assert verdicts[series(worker__name="charge_payment")] == 0

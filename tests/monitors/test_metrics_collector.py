@@ -488,3 +488,33 @@ async def test_no_window_is_an_error(minutes: Any) -> None:
     assert (await collector.get_system_metrics(minutes))["avg_memory_usage"] >= 0
     assert (await collector.get_metric_aggregations("x", minutes))["count"] == 0
     assert "events" in await collector.get_event_metrics(time_window_minutes=minutes)
+
+
+@pytest.mark.parametrize("odd", [None, "abc", -1, float("nan"), float("inf"), 10**400, [], object(), b"x"], ids=repr)
+def test_whatever_it_is_made_with_it_is_made_and_works(odd: Any) -> None:
+    for name in ("collection_interval_seconds", "retention_days", "max_metrics_per_type", "retention_hours"):
+        options: dict[str, Any] = {name: odd}
+        collector = MetricsCollector(**options)
+        collector.record("orders", 2.0)
+        assert collector._custom["orders"].over(60).total == 2.0
+
+
+def test_a_signal_handler_may_record_in_the_midst_of_a_recording() -> None:
+    program = """
+import signal
+from multiagents_otel import MetricsCollector
+from multiagents_otel.monitors.slots import Slots
+
+collector, add = MetricsCollector(), Slots.add
+def interrupted(slots, value):
+    add(slots, value)
+    if value == 1:
+        signal.raise_signal(signal.SIGUSR1)
+Slots.add = interrupted
+signal.signal(signal.SIGUSR1, lambda *_: collector.record("orders", 2))
+collector.record("orders", 1)
+print(collector._custom["orders"].over(60).total, flush=True)
+"""
+    with Process.python(program) as process:
+        process.wait_line("3.0")
+        process.wait_ok()

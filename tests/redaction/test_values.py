@@ -153,6 +153,25 @@ def test_what_holds_itself_ends() -> None:
     assert scrub_value(ring) == {"password": REDACTED, "self": [TRUNCATED]}
 
 
+def test_of_what_is_huge_no_more_is_touched_than_is_told() -> None:
+    seen = 0
+
+    class Huge(dict[str, str]):
+        def __len__(self) -> int:
+            return 10**9
+
+        def items(self) -> Any:
+            nonlocal seen
+            while True:
+                seen += 1
+                yield f"password{seen}", "canary"
+
+    told = scrub_value(Huge())
+    assert seen <= 10_000
+    assert told[TRUNCATED] == 10**9 - (len(told) - 1)
+    assert "canary" not in repr(told)
+
+
 def test_what_is_too_deep_is_not_looked_at_and_does_not_leave() -> None:
     deep: Any = "password=canary"
     for _ in range(5_000):
