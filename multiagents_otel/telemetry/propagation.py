@@ -35,7 +35,7 @@ _OUR_KEYS: Final = frozenset(
     }
 )
 _TRACE_CONTEXT: Final = TraceContextTextMapPropagator()
-_SHORT_CUT: Final = ([TraceContextTextMapPropagator, W3CBaggagePropagator], [])
+_SHORT_CUT: Final = ((TraceContextTextMapPropagator, W3CBaggagePropagator), ())
 _NO_STATE: Final = trace.INVALID_SPAN_CONTEXT.trace_state  # the API's one empty TraceState
 _MAX_FIELD: Final = 8192  # what W3C baggage allows; traceparent and tracestate are far shorter
 _STATE_MEMBER: Final = re.compile(
@@ -89,7 +89,7 @@ class Propagation:
         if configured is not self._configured:
             self._configured = configured
             parts = getattr(configured, "_propagators", None) if type(configured) is CompositePropagator else None
-            self._is_default = parts is not None and [type(part) for part in parts] in _SHORT_CUT
+            self._is_default = parts is not None and tuple(map(type, parts)) in _SHORT_CUT
             self._used = _TRACE_CONTEXT if parts is not None and not parts else configured
         return self._used
 

@@ -77,7 +77,7 @@ def test_a_file_of_every_kind_tells_its_lines(write: Write) -> None:
         ("logging:\n  level: &x [*x]\n", "FILE: "),
         ("logging:\n  level: !!bool x\n", "FILE: it can't be read as YAML: "),
         ("logging:\n  level: 2020-99-99\n", "FILE: it can't be read as YAML: "),
-        ("logging: {level: INFO}\n---\nlogging: {level: DEBUG}\n", "FILE, line 2: it can't be read as YAML: expected a "),
+        ("logging: {level: INFO}\n---\nlogging: {level: DEBUG}\n", "FILE, line 2: it can't be read as YAML: expected"),
         (BOMB, "FILE: it can't be read as YAML: its aliases unfold to too much"),
         (MERGES, "FILE: it can't be read as YAML: its aliases unfold to too much"),
         (f"logging:\n  level: {'[' * 5000}\n", "FILE: "),
