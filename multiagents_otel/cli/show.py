@@ -127,7 +127,16 @@ def _show(files: Sequence[OtlpFile], args: argparse.Namespace) -> int:
         return FAILED
     let_anything_be_printed()
     with_metrics, screen = bool(instruments), screen_for(args.width, args.color)
-    for line in _output(index, chosen, screen, limit=args.limit, with_metrics=with_metrics, everything=args.everything):
+    lines = _output(
+        index,
+        chosen,
+        screen,
+        limit=args.limit,
+        left_out=len(index.summaries()) - len(traces) if chosen is traces else 0,
+        with_metrics=with_metrics,
+        everything=args.everything,
+    )
+    for line in lines:
         print(line)
     return status
 
@@ -135,7 +144,7 @@ def _show(files: Sequence[OtlpFile], args: argparse.Namespace) -> int:
 def _listed(index: TraceIndex) -> list[TraceSummary]:
     """Return the traces worth a place: not the workflows that are not sampled, of which only a log event tells."""
     traces = index.summaries()
-    if not any(trace.sampled_log for trace in traces):
+    if not any(trace.sampled_log or trace.kept for trace in traces):
         return traces  # the flags are not recorded, or nothing is sampled: the log events are all there is
     return [trace for trace in traces if trace.has_spans or trace.sampled_log or trace.stalled_log]
 
@@ -146,11 +155,15 @@ def _output(
     screen: Screen,
     *,
     limit: int,
+    left_out: int,
     with_metrics: bool,
     everything: bool,
 ) -> Iterator[str]:
     shown = chosen[-limit:] if limit else chosen
     hidden = len(chosen) - len(shown)
+    if left_out:
+        yield screen.paint(f"{counted(left_out, 'workflow')} left out: not sampled, and nothing failed", "dim")
+        yield ""
     if hidden:
         text = f"{hidden} older {'trace is' if hidden == 1 else 'traces are'} not shown (--limit 0 shows all)"
         yield screen.paint(text, "dim")

@@ -31,6 +31,7 @@ class TraceSummary:
     error: bool = False
     has_spans: bool = False
     sampled_log: bool = False
+    kept: bool = False
     stalled_log: bool = False
     transactions: set[str] = field(default_factory=set)
     places: list[tuple[int, int]] = field(default_factory=list)  # file, offset of the line
@@ -125,6 +126,7 @@ class TraceIndex:
             summary = self._summary(span.trace_id, span.start, place)
             summary.has_spans = True
             summary.error = summary.error or span.error
+            summary.kept = summary.kept or semconv.SAMPLING_KEEP in span.attributes
             _note_transaction(summary, span)
         for log in logs:
             summary = self._summary(_log_key(log), log.time, place)

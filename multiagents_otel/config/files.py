@@ -49,10 +49,20 @@ def read(path: str | Path) -> list[Given]:
     except RecursionError:
         raise OptionError(f"{path}: it is nested too deeply") from None
     except Exception as exception:  # PyYAML's constructors raise what they like
-        raise OptionError(f"{path}: it can't be read as {path.suffix[1:].upper()}: {exception}") from None
+        line, why = _complaint(exception)
+        raise OptionError(f"{path}{line}: it can't be read as {path.suffix[1:].upper()}: {why}") from None
     if not isinstance(entries, Entries):
         raise OptionError(f"{path}: it must be a mapping of sections, not {short(entries)}")
     return of_entries(entries, str(path))
+
+
+def _complaint(exception: Exception) -> tuple[str, str]:
+    """The line, and what is wrong there; PyYAML's own text is several lines, and names no file."""
+    mark = getattr(exception, "problem_mark", None)
+    if mark is None:
+        return "", str(exception)
+    said = (getattr(exception, "context", None), getattr(exception, "problem", None))
+    return f", line {mark.line + 1}", ", ".join(filter(None, said))
 
 
 def check_suffix(path: Path) -> None:

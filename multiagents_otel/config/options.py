@@ -130,7 +130,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         (),
         values.globs,
         "globs, separated by commas",
-        "Names or paths (`order.token`) whose values stay as they are.",
+        "Names, or paths (`order.token`, anywhere in a payload), whose values stay as they are.",
     ),
     Option(
         "capture_content",

@@ -172,7 +172,7 @@ MONITORING: Final[tuple[Option, ...]] = (
         "track_resource_usage",
         True,
         *_BOOLEAN,
-        "CPU, memory and threads of the process (`process.*`), by opentelemetry-instrumentation-system-metrics.",
+        "CPU, memory and threads of the process (`process.*`), if `multiagents-otel[process]` is installed.",
         section=WORKERS,
     ),
     Option(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 from typing import Any, Final
 
 from multiagents_otel.processing.redaction import in_force, scrub, scrub_value
 
+_logger = logging.getLogger("multiagents_otel")
+
 RESTRICTED: Final = "restricted"
+_LEVELS: Final = ("standard", RESTRICTED)
 _FRAMEWORK: Final = "multiagents"
 _INTERFACES: Final = "multiagents.monitoring.interfaces"
 _MAX_CHAIN: Final = 8
@@ -31,6 +35,12 @@ class SecureLogger:
     def __init__(self, base_logger: Any, access_level: str = "standard") -> None:
         self.base_logger = base_logger
         self.access_level = access_level
+        if not isinstance(access_level, str) or access_level.lower() not in _LEVELS:
+            # As the guide has it, whatever is not restricted is standard: a misspelt one opens what was to be closed.
+            _logger.warning(
+                "SecureLogger: access_level is 'standard' or 'restricted', not %r: the context is handed on",
+                access_level,
+            )
 
     async def log(self, level: Any, *args: Any, **kwargs: Any) -> None:
         """Log at any level."""

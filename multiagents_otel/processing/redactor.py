@@ -36,7 +36,8 @@ class Redactor:
         keys: names that hold a secret, besides the known ones: a word that a name contains (``iban`` is in
             ``customerIBAN``), or a glob for whole names (``internal_*``). In any case.
         patterns: regular expressions of secrets; what they match is replaced.
-        allow: globs of names, or of paths (``payload.order.token``), whose values stay as they are.
+        allow: globs of names, or of paths, whose values stay as they are; a path that has a dot may begin anywhere
+            (``order.token`` is in ``multiagents.event.payload.order.token``).
         callback: ``(path, value) -> value``, called with each text and number before it is scrubbed; what it returns
             takes its place, and is scrubbed; None redacts it whole, and so does an exception.
         enabled: False scrubs nothing at all.
@@ -59,7 +60,7 @@ class Redactor:
         self._globs = _any_of(globs)
         self._stems = (*names.STEMS, *{stem for key in own if (stem := _stem(key))})
         self._patterns = tuple(re.compile(pattern) for pattern in patterns)
-        self._allowed = _any_of([glob.lower() for glob in allow])
+        self._allowed = _any_of([place for glob in allow for place in _places(glob.lower())])
         self._callback = callback
         self._own = bool(own or self._patterns or callback)
         self.guard = guard or Guard(lambda component: None)
@@ -202,6 +203,11 @@ def _without(text: str, spans: list[secrets.Span]) -> str:
         at = max(at, end)
     parts.append(text[at:])
     return "".join(parts)
+
+
+def _places(glob: str) -> tuple[str, ...]:
+    """A path as the user knows it begins in a payload, which is an attribute's or a log field's itself."""
+    return (glob, f"*.{glob}") if "." in glob else (glob,)
 
 
 def _is_glob(key: str) -> bool:

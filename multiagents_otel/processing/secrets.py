@@ -45,7 +45,9 @@ _OPENING: Final = frozenset("{[(")
 _BRACKET: Final = re.compile(r"[\[\](){}]")
 _MAX_NESTED: Final = 4096
 _NO_SECRET: Final = re.compile(
-    r"""["']?(?:true|false|none|null|nil|undefined|yes|no|str|int|bytes|bool|string|)["']?""", re.IGNORECASE
+    r"""\\{0,8}["']?(?:true|false|none|null|nil|undefined|yes|no|str|int|bytes|bool|string|\*{3}REDACTED\*{3}|)"""
+    r"""\\{0,8}["']?""",
+    re.IGNORECASE,
 )
 _NUMBER: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 # --password hunter2, and a list of such arguments as Python prints it

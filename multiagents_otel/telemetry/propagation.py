@@ -34,6 +34,8 @@ _OUR_KEYS: Final = frozenset(
         semconv.CARRIER_KEEP,
     }
 )
+_TRACE_CONTEXT: Final = TraceContextTextMapPropagator()
+_SHORT_CUT: Final = ((TraceContextTextMapPropagator, W3CBaggagePropagator), ())
 _NO_STATE: Final = trace.INVALID_SPAN_CONTEXT.trace_state  # the API's one empty TraceState
 _MAX_FIELD: Final = 8192  # what W3C baggage allows; traceparent and tracestate are far shorter
 _STATE_MEMBER: Final = re.compile(
@@ -70,23 +72,29 @@ def is_tracestate(value: object) -> bool:
 class Propagation:
     """Injects and extracts with the globally configured propagators.
 
+    Where there is none at all (``OTEL_PROPAGATORS=none``, an ``OTEL_CONFIG_FILE`` that names none), with W3C trace
+    context: what is meant by that is HTTP, and a workflow is one trace in any case.
+
     The default ones (W3C trace context and baggage) have a short cut for what they nearly always
     carry, a traceparent alone: it saves two thirds of the time, and the result is the same.
     """
 
     def __init__(self) -> None:
-        self._propagator: TextMapPropagator | None = None
+        self._configured: TextMapPropagator | None = None
+        self._used: TextMapPropagator = _TRACE_CONTEXT
         self._is_default = False
 
+    def _propagator(self) -> TextMapPropagator:
+        configured = propagate.get_global_textmap()
+        if configured is not self._configured:
+            self._configured = configured
+            parts = getattr(configured, "_propagators", None) if type(configured) is CompositePropagator else None
+            self._is_default = parts is not None and tuple(map(type, parts)) in _SHORT_CUT
+            self._used = _TRACE_CONTEXT if parts is not None and not parts else configured
+        return self._used
+
     def _default(self) -> bool:
-        propagator = propagate.get_global_textmap()
-        if propagator is not self._propagator:
-            self._propagator = propagator
-            parts = getattr(propagator, "_propagators", None) if type(propagator) is CompositePropagator else None
-            self._is_default = parts is not None and [type(part) for part in parts] == [
-                TraceContextTextMapPropagator,
-                W3CBaggagePropagator,
-            ]
+        self._propagator()
         return self._is_default
 
     def inject(self, carrier: dict[str, Any], context: Context, span_context: SpanContext) -> None:
@@ -101,7 +109,7 @@ class Propagation:
             if span_context.is_valid:
                 carrier[_TRACEPARENT] = traceparent(span_context)
         else:
-            propagate.inject(carrier, context)
+            self._propagator().inject(carrier, context)
 
     def extract(self, carrier: dict[str, Any]) -> tuple[Context, SpanContext]:
         """What a carrier holds, on top of an empty context (the listener's own must not leak in), and its span's."""
@@ -120,7 +128,7 @@ class Propagation:
         if "baggage" in fields:
             members = [m for m in fields["baggage"].split(",")[:180] if _BAGGAGE_MEMBER.fullmatch(m.strip(" \t"))]
             fields["baggage"] = ",".join(members)
-        context = propagate.extract(fields, Context())
+        context = self._propagator().extract(fields, Context())
         return context, trace.get_current_span(context).get_span_context()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,6 +159,43 @@ def test_commands_that_reach_nobody_are_told_by_worker(receiver: OtlpReceiver, r
     assert found["multiagents.events.undelivered"] == [
         ["fault", "1 x CommandEvent for 'greet' reached nobody, and is lost"]
     ]
+
+
+def test_packages_outside_their_ranges_are_told_with_what_to_install(tmp_path: Path) -> None:
+    for name, version in (("psutil", "99.0"), ("multiagents-framework", "9.0")):
+        folder = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    status, found = _examined(**_NOWHERE, PYTHONPATH=path)
+    assert status == 1
+    outside, unknown = found["versions"]
+    assert outside == ["fault", "psutil 99.0 is outside the range <8,>=5.9"]
+    assert unknown[0] == "warning"
+    assert unknown[1].startswith("multiagents-framework 9.0 is not known here")
+
+
+def test_a_bus_that_is_not_patched_is_told_by_its_class(receiver: OtlpReceiver, redis: RedisServer) -> None:
+    program = _program(
+        """
+        import multiagents_otel
+        multiagents_otel.auto_instrument()
+        class Retrying:  # put in the bus's place when everything is made
+            def __init__(self, bus):
+                self.bus = bus
+            async def publish(self, *args):
+                await self.bus.publish(*args)
+            def __getattr__(self, name):
+                return getattr(self.bus, name)
+        """
+    )
+    program[-1] = program[-1].replace(
+        "await orchestrator.start()", "orchestrator.event_bus = Retrying(bus); await orchestrator.start()"
+    )
+    status, found = _examined(*program, REDIS_URL=redis.url, OTEL_SERVICE_NAME="orders", **receiver.environment())
+    assert status == 1
+    [[level, what]] = found["event bus"]
+    assert (level, what.partition(" is in use")[0]) == ("fault", "a Retrying")
 
 
 def test_two_providers_and_a_provider_without_processors_are_faults(receiver: OtlpReceiver, redis: RedisServer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from multiagents_otel import semconv
@@ -197,6 +198,17 @@ def test_workflows_that_are_not_sampled_do_not_crowd_out_the_others(show: Show) 
     shown = show([*unsampled, log(semconv.LOG_WORKFLOW_STARTED), *HAPPY])
     assert re.findall("^[✓✗◌] .*", shown.out, re.MULTILINE) == ["✓ order  completed  100 ms"]
     assert "not shown" not in shown.out
+    assert shown.out.startswith("39 workflows left out: not sampled, and nothing failed\n\n✓ order")
+    assert "left out" not in show([*unsampled, *HAPPY], "--transaction", TRANSACTION).out
+
+
+def test_where_nothing_but_failures_is_sampled_the_others_crowd_out_nothing_either(show: Show) -> None:
+    kept = workflow(status="failed", error="E")
+    kept = replace(kept, extra=(*kept.extra, (semconv.SAMPLING_KEEP, True)))
+    started = [log(semconv.LOG_WORKFLOW_STARTED, trace=f"{n:032x}", flags=0, transaction=f"t{n}") for n in range(1, 40)]
+    shown = show([*started, log(semconv.LOG_WORKFLOW_STARTED, flags=0), spans(kept)])
+    assert re.findall("^[✓✗◌] .*", shown.out, re.MULTILINE) == ["✗ order  failed: E  100 ms"]
+    assert shown.out.startswith("39 workflows left out: not sampled, and nothing failed\n\n✗ order")
 
 
 def test_a_log_event_without_trace_id_joins_its_transaction(show: Show) -> None:

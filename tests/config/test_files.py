@@ -68,12 +68,16 @@ def test_a_file_of_every_kind_tells_its_lines(write: Write) -> None:
             "values, 'INFO' and 'DEBUG'",
         ),
         ("on:\n  x: 1\n", "FILE, line 2: multiagents_otel has no section 'True'; there are "),
-        ("logging:\n  level: [\n", "FILE: it can't be read as YAML: "),
+        (
+            "logging:\n  level: [\n",
+            "FILE, line 3: it can't be read as YAML: while parsing a flow node, expected the node content, but found "
+            "'<stream end>'",
+        ),
         ("logging: !!python/object/apply:os.system ['true']\n", "FILE: it can't be read as YAML: "),
         ("logging:\n  level: &x [*x]\n", "FILE: "),
         ("logging:\n  level: !!bool x\n", "FILE: it can't be read as YAML: "),
         ("logging:\n  level: 2020-99-99\n", "FILE: it can't be read as YAML: "),
-        ("logging: {level: INFO}\n---\nlogging: {level: DEBUG}\n", "FILE: it can't be read as YAML: "),
+        ("logging: {level: INFO}\n---\nlogging: {level: DEBUG}\n", "FILE, line 2: it can't be read as YAML: expected"),
         (BOMB, "FILE: it can't be read as YAML: its aliases unfold to too much"),
         (MERGES, "FILE: it can't be read as YAML: its aliases unfold to too much"),
         (f"logging:\n  level: {'[' * 5000}\n", "FILE: "),

@@ -269,6 +269,30 @@ async def test_the_globally_configured_propagator_is_the_one_that_is_used(observ
     assert observed.root().name == "workflow.order_processing"
 
 
+@pytest.mark.parametrize("state", ["", "vendor=a"])
+@pytest.mark.usefixtures("restored_propagator")
+async def test_where_no_propagator_is_configured_a_workflow_is_one_trace_all_the_same(
+    observed: Observed, state: str
+) -> None:
+    propagate.set_global_textmap(CompositePropagator([]))
+    observed.instrument()
+    tenants: list[object] = []
+    workers = order_workers(probe=lambda *_: tenants.append(baggage.get_baggage("tenant")))
+    bus = MemoryBus()
+    caller = SpanContext(1, 2, True, TraceFlags(1), trace.TraceState.from_header([state]))
+    async with order_system(bus, workers=workers, monitors=False) as system:
+        started_in = trace.set_span_in_context(NonRecordingSpan(caller), baggage.set_baggage("tenant", "green"))
+        token = context.attach(started_in)
+        await system.run()
+        context.detach(token)
+        await bus.drain()
+    assert tenants == [None] * 3
+    assert len(observed.spans) == 19
+    assert {span.context.trace_id for span in observed.spans if span.context} == {1}
+    command = next(message.event["_otel"] for message in bus.wire if message.event_type == "command.charge_payment")
+    assert set(command) == {"traceparent", "ts", "t", "w", "s", *(["tracestate"] if state else [])}
+
+
 @pytest.mark.parametrize(
     "carrier",
     [None, 3, "text", [], {}, {"traceparent": None}, {"traceparent": "00-xyz-1-01"}, {"traceparent": ["a"]}, [{}]],

@@ -490,7 +490,11 @@ async def test_no_window_is_an_error(minutes: Any) -> None:
     assert "events" in await collector.get_event_metrics(time_window_minutes=minutes)
 
 
-@pytest.mark.parametrize("odd", [None, "abc", -1, float("nan"), float("inf"), 10**400, [], object(), b"x"], ids=repr)
+@pytest.mark.parametrize(
+    "odd",
+    [None, "abc", -1, float("nan"), float("inf"), 10**400, [], object(), b"x"],
+    ids=lambda odd: type(odd).__name__,
+)
 def test_whatever_it_is_made_with_it_is_made_and_works(odd: Any) -> None:
     for name in ("collection_interval_seconds", "retention_days", "max_metrics_per_type", "retention_hours"):
         options: dict[str, Any] = {name: odd}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,6 +52,15 @@ def test_what_is_allowed_stays_by_its_name_or_by_its_path() -> None:
     value = {"page_token": "a", "order": {"7": {"token": "b"}}, "token": "c"}
     assert redactor.value(value) == {**value, "token": REDACTED}
     assert redactor.text("page_token=a, token=c") == f"page_token=a, token={REDACTED}"
+
+
+def test_a_path_that_is_allowed_may_begin_inside_an_attribute() -> None:
+    redactor = Redactor(allow=["order.token"])
+    payload = {"order": {"token": "b"}, "reorder": {"token": "c"}, "token": "d"}
+    scrubbed = {**payload, "reorder": {"token": REDACTED}, "token": REDACTED}
+    assert redactor.value(payload, "multiagents.event.payload") == scrubbed
+    assert redactor.value(json.dumps(payload), "multiagents.event.payload") == json.dumps(scrubbed)
+    assert redactor.value(payload) == scrubbed
 
 
 def test_the_callback_sees_each_text_and_number_with_its_path_and_takes_more_away() -> None:

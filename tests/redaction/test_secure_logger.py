@@ -54,6 +54,17 @@ async def test_standard_access_hands_on_the_context_without_its_secrets() -> Non
     assert base.calls == [("log", "INFO", f"paid with token={REDACTED}", CLEAN), ("info", "paid", CLEAN)]
 
 
+async def test_a_misspelt_access_level_is_standard_as_in_the_guide_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    base = Kept()
+    SecureLogger(base), SecureLogger(base, "Restricted")
+    assert caplog.messages == []
+    await SecureLogger(base, "restrictd").info("paid", **CONTEXT)
+    assert base.calls == [("info", "paid", CLEAN)]
+    assert caplog.messages == [
+        "SecureLogger: access_level is 'standard' or 'restricted', not 'restrictd': the context is handed on"
+    ]
+
+
 async def test_restricted_access_hands_on_no_context_at_all() -> None:
     base = Kept()
     logger = SecureLogger(base, "restricted")

@@ -28,6 +28,18 @@ def test_what_is_scrubbed_stays_the_same_when_it_is_scrubbed_again(kind: str) ->
     assert scrub_value({"text": once}) == {"text": once}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"token": "{REDACTED}", "note": "...TRUNCATED',
+        f"{{'token': '{REDACTED}'}}",
+        f'"{{\\"token\\": \\"{REDACTED}\\", ...TRUNCATED',
+    ],
+)
+def test_a_quoted_secret_that_was_scrubbed_keeps_its_quotes_when_it_is_scrubbed_again(text: str) -> None:
+    assert scrub(text) == text
+
+
 @pytest.mark.parametrize("text", READABLE)
 def test_a_look_alike_stays_readable_inside_a_value(text: str) -> None:
     assert scrub_value({"message": [text], "json": json.dumps({"text": text})}) == {
