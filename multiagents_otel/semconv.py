@@ -391,20 +391,23 @@ SYSTEM_CPU = Instrument(
 )
 SYSTEM_MEMORY = Instrument("multiagents.system.memory", GAUGE, "%", "Memory of the machine in use.")
 SYSTEM_DISK = Instrument(
-    "multiagents.system.disk", GAUGE, "%", "Space in use on the root file system, as a MetricsCollector last saw it."
+    "multiagents.system.disk",
+    GAUGE,
+    "%",
+    "Space in use on the root file system, as a MetricsCollector that is on last saw it.",
 )
 SYSTEM_NETWORK_IO = Instrument(
     "multiagents.system.network.io",
     COUNTER,
     "By",
-    "Bytes through the machine's network interfaces, while there is a MetricsCollector.",
+    "Bytes through the machine's network interfaces, while a MetricsCollector is on.",
     (NETWORK_IO_DIRECTION,),
 )
 REDIS_CONNECTIONS = Instrument(
     "multiagents.redis.connections",
     GAUGE,
     "{connection}",
-    "Clients of the Redis servers in use, as a MetricsCollector last saw them.",
+    "Clients of the Redis servers in use, as a MetricsCollector that is on last saw them.",
 )
 EVENT_LOOP_LAG = Instrument(
     "multiagents.event_loop.lag",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from multiagents_otel.cli.command import FAILED, OK
@@ -29,6 +30,8 @@ exit status: 0 if all is well, 1 if something is wrong or the file can't be
 read, 2 for wrong usage."""
 
 _COLLECTORS = ("metrics_collection.export_prometheus", "metrics_collection.export_port")
+_RESOURCES = "worker_monitoring.track_resource_usage"
+_SYSTEM_METRICS = "opentelemetry.instrumentation.system_metrics"
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -64,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join(_table(settings, only_given=args.given)))
     if any(settings[path].source != DEFAULT for path in _COLLECTORS):
         print("\nexport_prometheus and export_port are for the Collector: the application itself opens no port.")
+    resources = settings[_RESOURCES]
+    if resources.value and resources.source != DEFAULT and find_spec(_SYSTEM_METRICS) is None:
+        print(f"\n{_RESOURCES} needs a package that is not installed here: pip install 'multiagents-otel[process]'")
     for line in wrong:
         print(safe(line), file=sys.stderr)
     return FAILED if wrong else OK

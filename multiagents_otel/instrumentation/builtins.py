@@ -1,6 +1,6 @@
 """The framework's own monitors and loggers give way to ours, where the user passed none.
 
-They cost more than all of our telemetry, and tell less. What a user passed in stays, and so does what a user
+They cost twice what ours cost, and tell less. What a user passed in stays, and so does what a user
 makes by hand: only what the framework makes for itself is replaced.
 """
 

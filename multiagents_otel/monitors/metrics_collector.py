@@ -177,7 +177,8 @@ class MetricsCollector:
         Returns:
             ``avg_`` and ``peak_`` of ``cpu_usage``, ``memory_usage``, ``disk_usage`` (percent),
             ``active_connections`` (None if never known), ``event_queue_size``; ``network_bytes_sent`` and
-            ``network_bytes_received`` (within the window); the framework's ``event_metrics``, ``worker_metrics`` and
+            ``network_bytes_received`` (within the window); the framework's ``event_metrics`` and ``worker_metrics`` (of
+            what was recorded by hand; see the EventMonitor and the WorkerMonitor for what happened) and
             ``system_metrics`` (by name: ``count``, ``average``, ``min``, ``max``, ``latest``).
         """
         window = collected.seconds_of(time_window_minutes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,23 @@ def test_the_collectors_options_are_told_to_be_the_collectors(run: Run, path: Pa
     path.write_text("metrics: {export_port: 9464}\n")
     told = run("config", "check", str(path)).out.splitlines()[-1]
     assert told == "export_prometheus and export_port are for the Collector: the application itself opens no port."
+
+
+def test_what_resource_usage_needs_is_told_where_it_is_asked_for_and_not_installed(
+    run: Run, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = "worker_monitoring: {track_resource_usage: true}\n"
+    path.write_text(asked)
+    assert "multiagents-otel[process]" not in run("config", "check", str(path)).out
+    monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.system_metrics", None)
+    told = run("config", "check", str(path))
+    assert told.out.splitlines()[-1] == (
+        "worker_monitoring.track_resource_usage needs a package that is not installed here: "
+        "pip install 'multiagents-otel[process]'"
+    )
+    assert told.status == 0
+    path.write_text("")
+    assert "multiagents-otel[process]" not in run("config", "check", str(path)).out
 
 
 def test_all_that_is_wrong_is_told_and_the_status_is_1(run: Run, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,27 @@ send shop.closed PRODUCER
     assert {service for name, service in services.items() if name not in in_worker} == {"shop-orchestrator"}
 
 
+def test_monitors_tell_what_ran(start: Start, receiver: OtlpReceiver, tmp_path: Path) -> None:
+    log = tmp_path / "orders.log"
+    with start("monitoring.py", MULTIAGENTS_OTEL_LOGGING_FILE_PATH=str(log)) as example:
+        assert lines(example) == [
+            "commands: 6, failed: 1",
+            "reserve_stock: healthy",
+            "charge_card: degraded: 1 of 3 recent executions failed (33.3 %, more than 5 %); "
+            "the latest error: card declined",
+            "orders: 2, on average 27.50 EUR",
+            "command.reserve_stock: published",
+            "command.reserve_stock: received",
+            "command.reserve_stock: completed",
+            "command.charge_card: published",
+            "command.charge_card: received",
+            "command.charge_card: card declined",
+        ]
+    assert receiver.total("multiagents.worker.executions") == 6
+    assert receiver.total("multiagents.worker.errors", {"worker.name": "charge_card"}) == 1
+    assert "card declined" in log.read_text("utf-8")
+
+
 @pytest.mark.parametrize("launcher", [("opentelemetry-instrument",), ("multiagents-otel", "run")], ids=" ".join)
 def test_no_code_is_needed_with_a_launcher(start: Start, receiver: OtlpReceiver, launcher: tuple[str, ...]) -> None:
     with start("no_code/app.py", *launcher) as example:

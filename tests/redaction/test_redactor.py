@@ -59,7 +59,8 @@ def test_a_path_that_is_allowed_may_begin_inside_an_attribute() -> None:
     payload = {"order": {"token": "b"}, "reorder": {"token": "c"}, "token": "d"}
     scrubbed = {**payload, "reorder": {"token": REDACTED}, "token": REDACTED}
     assert redactor.value(payload, "multiagents.event.payload") == scrubbed
-    assert redactor.value(json.dumps(payload), "multiagents.event.payload") == json.dumps(scrubbed)
+    text = '{"order": {"token": "b"}}'
+    assert redactor.value(text, "multiagents.event.payload") == text
     assert redactor.value(payload) == scrubbed
 
 
