@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -168,11 +169,18 @@ class Redactor:
         if self._callback is None or not self.enabled:
             return value
         try:
-            value = self._callback(path, value)
-        except Exception:
+            return _number_or_text(self._callback(path, value))
+        except (Exception, asyncio.CancelledError):
             self.guard.caught("redaction")
             return REDACTED
-        return REDACTED if value is None else value
+
+
+def _number_or_text(value: Any) -> Any:
+    """What a callback returned, as an attribute can have it."""
+    if isinstance(value, float) or (isinstance(value, int) and -(2**63) <= value < 2**63):
+        return value
+    text = str(value)
+    return text if value is not None and type(text) is str else REDACTED
 
 
 def has_mark(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -76,6 +77,28 @@ def test_a_callback_that_fails_gives_nothing_away() -> None:
         raise RuntimeError(value)
 
     assert Redactor(callback=fails).value({"a": "text", "b": [1, True]}) == {"a": REDACTED, "b": [REDACTED, True]}
+
+
+class Untold:
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "odd", [Untold(), 10**5_000, [], b"x", float("nan")], ids=["untold", "huge", "list", "b", "nan"]
+)
+def test_whatever_a_callback_returns_or_raises_becomes_something_that_can_be_exported(odd: Any) -> None:
+    told = Redactor(callback=lambda _path, _value: odd).value({"a": "text", "b": 1})
+    assert all(type(value) in (str, float) for value in told.values())
+
+
+@pytest.mark.faults
+def test_a_callback_that_was_cancelled_cancels_nothing_else() -> None:
+    def cancelled(path: str, value: Any) -> Any:
+        raise asyncio.CancelledError
+
+    assert Redactor(callback=cancelled).value({"a": "text"}) == {"a": REDACTED}
 
 
 def test_redaction_can_be_turned_off() -> None:
