@@ -39,6 +39,8 @@ def read(path: str | Path) -> list[Given]:
     """
     path = Path(path)
     check_suffix(path)
+    if path.is_fifo():
+        raise OptionError(f"{path}: a pipe is no configuration: who opens it may wait for ever")
     with path.open("rb") as file:
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:

@@ -112,12 +112,27 @@ class Writer:
 
     def release(self) -> None:
         """Have one user less; after the last one the thread writes what is left, closes the sink and ends."""
-        self.users -= 1
-        if self.users <= 0:
-            if self._running.locked():
-                self._wake.put(False)
-            else:
-                _writers.pop(self._key, None)
+        with _lock:
+            self.users -= 1
+            if self.users > 0:
+                return
+            if not self._running.locked() and self._writing.acquire(blocking=False):
+                try:
+                    self._let_go()
+                finally:
+                    self._writing.release()
+                return
+        if self._running.locked() or self._start():
+            self._wake.put(False)
+
+    def _let_go(self) -> None:
+        """Close the sink, unless there is a user again; nobody writes meanwhile."""
+        with _lock:
+            if self.users <= 0:
+                if _writers.get(self._key) is self:
+                    del _writers[self._key]
+                with contextlib.suppress(Exception):
+                    self.sink.close()
 
     def put(self, record: Record, render: Render) -> None:
         """Take a record, and what will make a line of it; it is written within a moment. Never blocks."""
@@ -185,9 +200,7 @@ class Writer:
         self._awake = False
         self.flush(timeout=-1)
         with self._writing:
-            if self.users <= 0:
-                _writers.pop(self._key, None)
-                self.sink.close()
+            self._let_go()
 
     def _write(self) -> None:
         while self._records:

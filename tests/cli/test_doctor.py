@@ -101,9 +101,10 @@ def test_a_set_up_in_order_has_no_fault(receiver: OtlpReceiver, redis: RedisServ
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
-def test_an_endpoint_that_nobody_listens_at_is_told_with_its_address(protocol: str) -> None:
+def test_an_endpoint_that_nobody_listens_at_is_told_with_its_address_and_without_its_password(protocol: str) -> None:
     address = f"127.0.0.1:{free_port()}"
-    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{address}", "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+    login = "" if protocol == "grpc" else "shop:canary@"
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{login}{address}", "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
     status, found = _examined(OTEL_SERVICE_NAME="orders", OTEL_EXPORTER_OTLP_TIMEOUT="2", **environment)
     assert status == 1
     assert list(found) == ["traces", "metrics", "logs"]
@@ -111,6 +112,7 @@ def test_an_endpoint_that_nobody_listens_at_is_told_with_its_address(protocol: s
         assert level == "fault"
         assert address in what
         assert "refused" in what
+        assert "canary" not in what
 
 
 def test_nothing_exported_is_a_fault_and_one_signal_left_out_is_not() -> None:

@@ -115,13 +115,15 @@ def test_the_variable_names_a_file_and_what_is_wrong_in_it_stops_nothing(
         configuration_in_force(path)
 
 
-@pytest.mark.parametrize("name", ["none.yaml", "monitoring.toml", "folder.yaml"])
+@pytest.mark.parametrize("name", ["none.yaml", "monitoring.toml", "folder.yaml", "pipe.yaml"])
 def test_a_file_that_cannot_be_read_stops_nothing(
     monkeypatch: pytest.MonkeyPatch, write: Write, told: Told, name: str
 ) -> None:
     path = write("logging: {level: ERROR}", "monitoring.toml").parent / name
     if name.startswith("folder"):
         path.mkdir()
+    if name.startswith("pipe"):
+        os.mkfifo(path)
     monkeypatch.setenv("MULTIAGENTS_OTEL_CONFIG", str(path))
     assert configuration_in_force() == MonitoringConfig()
     [error] = told()

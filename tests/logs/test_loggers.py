@@ -8,10 +8,13 @@ import json
 import logging
 import shutil
 import threading
+import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from multiagents.monitoring import ConsoleLogger as FrameworksConsoleLogger
 from multiagents.monitoring import FileLogger as FrameworksFileLogger
@@ -431,6 +434,29 @@ async def test_after_a_rotation_that_was_broken_off_no_older_file_is_lost(tmp_pa
     await logger.close()
     told = {file.name: file.read_text()[:1] for file in sorted(tmp_path.iterdir())}
     assert told == {"a.log": "{", "a.log.1": "x", "a.log.2": "1", "a.log.3": "3"}
+
+
+async def test_loggers_that_come_and_go_leave_no_file_open(tmp_path: Path) -> None:
+    def still_open() -> list[str]:
+        return [file.path for file in psutil.Process().open_files() if file.path.startswith(str(tmp_path))]
+
+    async def until(done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 10
+        while not done() and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+
+    threads = psutil.Process().num_threads()
+    kept = []
+    for number in range(10):
+        logger = FileLogger(tmp_path / f"{number}.log")
+        await logger.info("on")
+        del logger
+        kept.append(FileLogger(tmp_path / f"{number}.log"))  # comes while the first one's thread is ending
+    await until(lambda: psutil.Process().num_threads() <= threads)
+    kept.clear()
+    await until(lambda: not still_open())
+    assert not still_open()
+    assert messages(tmp_path / "0.log") == messages(tmp_path / "9.log") == ["on"]
 
 
 async def test_a_log_that_is_taken_away_is_made_anew(tmp_path: Path) -> None:

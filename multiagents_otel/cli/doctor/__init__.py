@@ -45,6 +45,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Examine, print what was found, and return 1 if there is a fault."""
     from multiagents_otel.cli.doctor import environment, program
+    from multiagents_otel.processing.redaction import scrub
 
     command: list[str] = args.program[1:] if args.program[:1] == ["--"] else args.program
     if command and shutil.which(command[0]) is None:
@@ -56,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     found = list(environment.examine())
     if command:
         found += program.examine(command, args.seconds)
+    # An endpoint, or a command line, may hold a password, and findings are shown to others.
+    found = [finding._replace(what=scrub(finding.what)) for finding in found]
     if args.json:
         print(json.dumps([finding._asdict() for finding in found], indent=2))
     else:
