@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-<<<<<<< HEAD
-import json
-=======
->>>>>>> i4-break2
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,10 +94,7 @@ class Untold:
         raise ValueError
 
 
-<<<<<<< HEAD
-=======
 @pytest.mark.faults
->>>>>>> i4-break2
 @pytest.mark.parametrize(
     "odd", [Untold(), 10**5_000, [], b"x", float("nan")], ids=["untold", "huge", "list", "b", "nan"]
 )
