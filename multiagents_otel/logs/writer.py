@@ -146,7 +146,7 @@ class Writer:
             self._start()
             self._wake.put(True)
         if self._direct:
-            self.flush()
+            self._direct = self.flush()  # a place that is stuck is waited for once
 
     def flush(self, timeout: float = _END_SECONDS) -> bool:
         """Write what is queued, in the calling thread; False if somebody else was writing all the time."""

@@ -182,3 +182,24 @@ def test_a_stopped_process_that_holds_the_file_holds_up_no_other(tmp_path: Path)
         with Process.python(head(path) + "log(logger, 'on')") as process:
             process.wait_ok()
         assert [entry["message"] for entry in entries(path)] == ["on"]
+
+
+def test_a_stream_that_is_stuck_keeps_no_process_from_ending_whatever_is_logged_at_its_end() -> None:
+    program = """
+import asyncio, atexit, threading
+from multiagents_otel import ConsoleLogger
+
+class Stuck:
+    def write(self, text):
+        threading.Event().wait()
+
+async def log(*records):
+    for record in records:
+        await logger.info(str(record))
+
+atexit.register(lambda: asyncio.run(log(*range(100))))
+logger = ConsoleLogger(output_stream=Stuck())
+asyncio.run(log("on"))
+"""
+    with Process.python(program) as process:
+        assert process.wait(30) == 0
