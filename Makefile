@@ -29,7 +29,7 @@ test: setup ## lint, types and all tests but the slow ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/matrix tests/guide tests
 
 lint: setup ## lint, format and types
 	$(BIN)/ruff check .

@@ -85,7 +85,8 @@ async def test_memory_is_flat_after_the_caps(observed: Observed, monkeypatch: py
     assert 40 < metrics["pending"] <= 50, "the oldest ones that nobody answers are let go"
     stats = events.get_monitor_stats()
     assert (stats["active_transactions"], stats["active_traces"]) == (40, 40 * 20)
-    assert grown < 20_000
+    # The clock may open a slot of every window meanwhile, 32 kB; 3,000 events kept would be ten times that.
+    assert grown < 80_000
     assert await workers.get_all_workers_health() == {}
 
 
