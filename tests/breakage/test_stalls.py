@@ -11,6 +11,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from multiagents_otel.telemetry.in_flight import Flight, InFlight
+from multiagents_otel.telemetry.observers import OBSERVERS
 from tests.catalogue.recording import recording
 from tests.support import trees
 from tests.support.buses import MemoryBus
@@ -135,4 +136,5 @@ async def test_a_span_processor_that_raises_changes_no_count() -> None:
                 }
             )
             assert not record.open.names
+        OBSERVERS.clear()  # the next round's health is its own
     assert counts[0] == counts[1]

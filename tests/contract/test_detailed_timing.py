@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from multiagents_otel import MultiAgentsInstrumentor
+from multiagents_otel.telemetry.observers import OBSERVERS
 from tests.contract.answering import AnsweringBus
 from tests.contract.expected import IDS, ROOT, message
 from tests.contract.observed import Observed, Series, span, values_of, whole
@@ -207,6 +208,7 @@ async def test_metrics_do_not_change() -> None:
                 numbers[name] = observed.counts(name)
         MultiAgentsInstrumentor().uninstrument()
         observed.close()
+        OBSERVERS.clear()  # the next one's health is its own
         return numbers
 
     with_details, without = await measured(True), await measured(False)
