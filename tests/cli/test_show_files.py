@@ -99,7 +99,7 @@ def test_numbers_enums_and_ids_may_be_written_in_other_ways(show: Show) -> None:
         (b"", "is empty"),
         (b"\n \n", "is empty"),
         (b"\x00\x01\x02", "is a binary file, not lines of OTLP JSON"),
-        (gzip.compress(b"{}"), "is compressed; show it with: gzip -dc FILE | multiagents-otel show -"),
+        (gzip.compress(b"{}", mtime=0), "is compressed; show it with: gzip -dc FILE | multiagents-otel show -"),
         (b'{\n  "resourceSpans": []\n}\n', "jq -c . FILE | multiagents-otel show -"),
         (b"hello\nworld\n", "2 of 2 lines could not be read (first: line 1: not JSON"),
         (b'{"resourceSpans": "\xff"}\n', "line 1: not UTF-8"),
