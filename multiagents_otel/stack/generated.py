@@ -1,0 +1,11 @@
+"""The parts of the pipeline's files that are made, not written: their length depends on a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from multiagents_otel.stack.parameter import Values
+
+GENERATED: Final[dict[str, Callable[[Values], Sequence[str]]]] = {}
+"""By the name that a region's marker gives: makes the lines of the region, without its indentation."""

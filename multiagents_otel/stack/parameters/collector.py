@@ -1,0 +1,9 @@
+"""Parameters of the Collector."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from multiagents_otel.stack.parameter import Parameter
+
+ROWS: Final[tuple[Parameter, ...]] = ()
