@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,10 @@ CHANNELS: Final = {
 }
 
 
+def written(folder: Path, chosen: Mapping[str, str]) -> Path:
+    return write_files(folder, chosen, "alertmanager") / "alertmanager.yaml"
+
+
 def amtool(*arguments: str) -> str:
     done = subprocess.run([find("amtool"), *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -46,7 +51,7 @@ def test_alertmanager_takes_the_configuration_with_every_choice_of_channels(tmp_
     chosen = [
         dict(off) for count in range(len(CHANNELS) + 1) for off in itertools.combinations(CHANNELS.items(), count)
     ]
-    configs = [write_files(tmp_path / str(number), each) for number, each in enumerate(chosen)]
+    configs = [written(tmp_path / str(number), each) for number, each in enumerate(chosen)]
     assert amtool("check-config", *map(str, configs)).count("SUCCESS") == 2 * 2 ** len(
         CHANNELS
     )  # it says so of templates too
@@ -79,13 +84,13 @@ def test_slack_and_mail_get_all_and_pagerduty_errors_and_critical_ones(labels: s
     ],
 )
 def test_a_channel_that_is_absent_is_left_out(tmp_path: Path, off: str, receivers: str, escalated: str) -> None:
-    config = write_files(tmp_path, {off: CHANNELS[off]})
+    config = written(tmp_path, {off: CHANNELS[off]})
     assert receivers_of(config, "alertname=A severity=error") == receivers
     assert receivers_of(config, "alertname=E severity=critical escalated=true") == escalated
 
 
 def test_with_no_channel_at_all_nobody_is_told(tmp_path: Path) -> None:
-    config = write_files(tmp_path, CHANNELS)
+    config = written(tmp_path, CHANNELS)
     assert receivers_of(config, "alertname=A severity=error") == "nobody"
     assert receivers_of(config, "alertname=E severity=critical escalated=true") == "nobody"
     assert "secrets/" not in config.read_text(encoding="utf-8").split("global:")[1]
