@@ -1,4 +1,4 @@
-"""The whole pipeline with our files: Collector, Prometheus, Alertmanager, and who gets its messages; times compressed."""
+"""The whole pipeline with our files: Collector, Prometheus, Alertmanager, and who gets messages; times compressed."""
 
 from __future__ import annotations
 

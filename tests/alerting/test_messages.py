@@ -9,6 +9,7 @@ import pytest
 from tests.alerting.running import Running, alerting, an_alert
 from tests.support.notifications import ESCALATION_KEY, ROUTING_KEY, Receivers
 
+TO = "one@example.com, two@example.com"
 QUERY = "http://prometheus.example/graph?g0.expr=x&g0.tab=1"
 
 
@@ -20,7 +21,7 @@ def receivers() -> Iterator[Receivers]:
 
 @pytest.fixture(scope="module")
 def running(receivers: Receivers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with alerting(tmp_path_factory.mktemp("alerting"), receivers) as alertmanager:
+    with alerting(tmp_path_factory.mktemp("alerting"), receivers, alert_to_emails=TO) as alertmanager:
         yield alertmanager
 
 
@@ -85,7 +86,7 @@ def test_an_alert_fires_and_resolves_by_mail(running: Running, receivers: Receiv
     running.resolve(alert)
     (resolved,) = receivers.mail.wait(lambda mail: mail.subject == "[RESOLVED] ByMail")
 
-    assert (fired.sender, fired.recipients) == ("alerts@example.com", ("oncall@example.com",))
+    assert (fired.sender, fired.recipients) == ("alerts@example.com", ("one@example.com", "two@example.com"))
     assert fired.text == (
         "Alert: ByMail\n"
         "Severity: warning\n"

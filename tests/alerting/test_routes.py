@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import pytest
+import yaml
 
 from multiagents_otel.stack.files import folder as shipped
 from multiagents_otel.stack.parameters import values
@@ -71,6 +73,31 @@ def test_alertmanager_takes_the_configuration_with_every_choice_of_channels(tmp_
 )
 def test_slack_and_mail_get_all_and_pagerduty_errors_and_critical_ones(labels: str, receivers: str) -> None:
     assert receivers_of(SHIPPED / "alertmanager.yaml", labels) == receivers
+
+
+def alerts_of_the_rules() -> dict[str, str]:
+    """The severity of each alert that Prometheus may send."""
+    groups = [
+        group
+        for file in (shipped() / "prometheus" / "rules").glob("*.yaml")
+        for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]
+    ]
+    rules = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    return {rule["alert"]: rule["labels"]["severity"] for rule in rules}
+
+
+def test_every_name_that_alertmanager_looks_for_is_a_rules() -> None:
+    text = (SHIPPED / "alertmanager.yaml").read_text(encoding="utf-8")
+    patterns = re.findall(r'alertname=~?"([^"]+)"', text)
+    alerts = alerts_of_the_rules()
+    # (A|B)C names AC and BC: each alternative has to name one.
+    each = [
+        re.sub(r"\(.*\)", choice, pattern)
+        for pattern in patterns
+        for choice in (re.findall(r"\((.*)\)", pattern) or ["-"])[0].split("|")
+    ]
+    assert [pattern for pattern in each if not any(re.fullmatch(pattern, name) for name in alerts)] == []
+    assert set(alerts.values()) == {"none", "warning", "error", "critical"}
 
 
 @pytest.mark.parametrize(
