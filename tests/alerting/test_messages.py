@@ -182,6 +182,19 @@ def test_a_name_with_markup_in_it_is_shown_as_it_is_and_calls_nobody(running: Ru
     assert "<strong>&lt;!channel&gt; &amp; &lt;b&gt; fails</strong>" in mail.html
 
 
+def test_a_runbook_that_is_a_file_is_named_and_is_no_link(running: Running, receivers: Receivers) -> None:
+    alert = an_alert("RunbookFile", "error")
+    alert["annotations"]["runbook_url"] = "runbook.md#runbookfile"
+    running.fire(alert)
+    (message,) = receivers.slack.wait(lambda message: message.title == "🚨 RunbookFile")
+    (mail,) = receivers.mail.wait(lambda mail: mail.subject == "[ERROR] RunbookFile")
+    (event,) = receivers.pagerduty.wait(lambda event: event.payload["class"] == "RunbookFile")
+    assert "\nRunbook: runbook.md#runbookfile · <http://prometheus.example/" in message.text
+    assert '">Runbook: runbook.md#runbookfile · <a href="http://prometheus.example/' in mail.html
+    assert "links" not in event.body
+    assert "  runbook: runbook.md#runbookfile\n" in event.payload["custom_details"]["firing"]
+
+
 def test_an_escalated_alert_goes_to_further_people_under_the_first_alerts_name(
     running: Running, receivers: Receivers
 ) -> None:

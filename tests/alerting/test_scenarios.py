@@ -71,7 +71,13 @@ WHILE_BROKEN: Final = (
         "MultiAgentsSlowWorker", "warning", 'worker_name="slow_worker"', "worker slow_worker", r"is ([\d.]+)s", 2, 5
     ),
     Expected(
-        "MultiAgentsSlowWorkflow", "warning", 'workflow_id="slow"', "workflow slow", r"(\d+) workflow\(s\) slow", 1, 60
+        "MultiAgentsSlowWorkflow",
+        "warning",
+        'workflow_id="slow"',
+        "workflow slow",
+        r"(\d+) run\(s\) of workflow slow",
+        1,
+        60,
     ),
     Expected(
         "MultiAgentsCommandsDuplicated",
@@ -96,7 +102,7 @@ WHILE_BROKEN: Final = (
         "error",
         'worker_name="failed_worker"',
         "worker failed_worker",
-        r"as (\d+) process",
+        r"see it so: (\d+)",
         1,
         1,
     ),
@@ -119,7 +125,7 @@ AFTERWARDS: Final = (
         "error",
         'workflow_id="missing"',
         "workflows missing",
-        r"(\d+) workflow\(s\) missing",
+        r"(\d+) run\(s\) of workflow missing",
         3,
         3,
     ),
@@ -128,7 +134,7 @@ AFTERWARDS: Final = (
         "error",
         'workflow_id="stalling"',
         "workflows stalling",
-        r"(\d+) workflow\(s\) stalling",
+        r"(\d+) run\(s\) of workflow stalling",
         1,
         1,
     ),
