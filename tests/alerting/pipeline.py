@@ -24,7 +24,7 @@ COMPRESSED: Final = {
     "evaluation_interval": "1s",
     "metric_expiration": "5s",
     "alert_window": "10s",
-    "alert_for": "2s",
+    "alert_for": "4s",
     "fault_window": "10s",
     "error_spike_window": "10s",
     "process_silent_seconds": "12",
@@ -182,6 +182,8 @@ def pipeline(folder: Path) -> Iterator[Pipeline]:
                 "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{ports['otlp_http']}",
                 "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
                 "OTEL_METRIC_EXPORT_INTERVAL": str(EXPORT_INTERVAL_MS),
+                # Who could not reach the Collector tries again soon after it is back, as with the defaults of both.
+                "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "2",
                 "REDIS_URL": redis.url,
             },
         )

@@ -11,7 +11,7 @@ import pytest
 
 from tests.alerting.running import Alert, alerting, an_alert
 from tests.support.notifications import Receivers, SlackMessage
-from tests.support.services import wait_until
+from tests.support.services import fetch, wait_until
 
 
 @pytest.fixture
@@ -61,6 +61,28 @@ def test_a_second_worker_does_not_wait_for_the_firsts_cooldown(tmp_path: Path, r
         receivers.slack.wait()
         running.fire(an_alert("WorkerFails", "error", worker_name="ship_order", job="orders"))
         receivers.slack.wait(count=2)
+
+
+def test_a_restart_of_alertmanager_tells_nothing_twice(tmp_path: Path, receivers: Receivers) -> None:
+    alert = an_alert("Lasting", "error", worker_name="charge_payment")
+    with alerting(tmp_path, receivers, alert_cooldown="1h") as running:
+        running.fire(alert)
+        receivers.slack.wait()
+        receivers.pagerduty.wait()
+        receivers.mail.wait()
+        # A message that has arrived is noted down when its receiver has said so.
+        noted = [f'latency_seconds_count{{integration="{each}"}} 1\n' for each in ("slack", "pagerduty", "email")]
+        wait_until(lambda: all(each in fetch(f"{running.url}/metrics") for each in noted), "three messages noted")
+        running.service.stop()
+        running.service.start()
+        running.fire(alert)
+        running.fire(an_alert("Later", "error"))
+        receivers.slack.wait(count=2)
+        receivers.pagerduty.wait(count=2)
+        receivers.mail.wait(count=2)
+    assert [message.title for message in receivers.slack.all()] == ["🚨 Lasting", "🚨 Later"]
+    assert [event.payload["class"] for event in receivers.pagerduty.all()] == ["Lasting", "Later"]
+    assert [mail.subject for mail in receivers.mail.all()] == ["[ERROR] Lasting", "[ERROR] Later"]
 
 
 def test_a_channel_that_is_down_delays_no_other(tmp_path: Path, receivers: Receivers) -> None:
