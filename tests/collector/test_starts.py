@@ -32,7 +32,10 @@ def test_a_file_with_all_defaults_is_what_is_shipped(name: str) -> None:
 )
 def test_the_files_are_valid_together_and_alone(overlays: tuple[str, ...]) -> None:
     extensions = ["health_check", "file_storage", *(TOKENS[name] for name in overlays if name in TOKENS)]
-    configs = [*(str(FOLDER / name) for name in ("collector.yaml", *overlays)), f"yaml:service::extensions: {extensions}"]
+    configs = [
+        *(str(FOLDER / name) for name in ("collector.yaml", *overlays)),
+        f"yaml:service::extensions: {extensions}",
+    ]
     argv = [find("otelcol", "otelcol-contrib"), "validate", *(f"--config={config}" for config in configs)]
     validated = subprocess.run(argv, capture_output=True, text=True)
     assert (validated.returncode, validated.stdout, validated.stderr) == (0, "", "")
