@@ -7,12 +7,13 @@ from difflib import get_close_matches
 from typing import Final
 
 from multiagents_otel.stack.parameter import Parameter, ParameterError, Values
-from multiagents_otel.stack.parameters import alertmanager, collector, prometheus, sampling
+from multiagents_otel.stack.parameters import alertmanager, collector, containers, prometheus, sampling
 
 __all__ = ["PARAMETERS", "Parameter", "ParameterError", "Values", "values"]
 
 PARAMETERS: Final[dict[str, Parameter]] = {
-    row.name: row for row in (*collector.ROWS, *sampling.ROWS, *prometheus.ROWS, *alertmanager.ROWS)
+    row.name: row
+    for row in (*collector.ROWS, *sampling.ROWS, *prometheus.ROWS, *alertmanager.ROWS, *containers.ROWS)
 }
 """Every parameter by its name, in the order of the reference."""
 
