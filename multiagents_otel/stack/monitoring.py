@@ -28,13 +28,14 @@ def _number(value: float) -> str:
     return f"{value:.9f}".rstrip("0").rstrip(".")
 
 
-_PARAMETERS: Final[dict[str, tuple[str, Callable[[Any], str]]]] = {
-    "metrics_collection.export_prometheus": ("export_prometheus", _flag),
-    "metrics_collection.export_port": ("export_port", str),
-    "worker_monitoring.alert_on_high_error_rate": ("alert_on_high_error_rate", _flag),
-    "worker_monitoring.error_rate_threshold": ("error_rate_threshold", _number),
-    "worker_monitoring.slow_execution_threshold_ms": ("latency_threshold", lambda ms: _number(ms / 1000)),
-}
+_PARAMETERS: Final[tuple[tuple[str, str, Callable[[Any], str]], ...]] = (
+    ("metrics_collection.export_prometheus", "export_prometheus", _flag),
+    ("metrics_collection.export_port", "export_port", str),
+    ("worker_monitoring.alert_on_high_error_rate", "alert_on_high_error_rate", _flag),
+    ("worker_monitoring.error_rate_threshold", "high_error_percent", lambda rate: _number(100 * rate)),
+    ("worker_monitoring.error_rate_threshold", "worker_error_percent", lambda rate: _number(100 * rate)),
+    ("worker_monitoring.slow_execution_threshold_ms", "slow_worker_seconds", lambda ms: _number(ms / 1000)),
+)
 """What an option of the configuration sets: a parameter, and how the option's value is written there."""
 
 
@@ -51,6 +52,6 @@ def parameters_in(path: str | os.PathLike[str], environ: Mapping[str, str]) -> d
         raise OptionError("\n".join(str(problem.error) for problem in problems))
     return {
         name: Told(written(settings[option].value), settings[option].source)
-        for option, (name, written) in _PARAMETERS.items()
+        for option, name, written in _PARAMETERS
         if settings[option].source != DEFAULT
     }

@@ -21,6 +21,7 @@ from multiagents_otel.stack.kubernetes.objects import (
     pod,
     probes,
     resources,
+    selecting,
     service,
 )
 from multiagents_otel.stack.parameters import Values
@@ -70,7 +71,7 @@ def monitors(files: Mapping[str, str], values: Values) -> list[Object]:
             ALERTMANAGER,
             also=_release(values),
             spec={
-                "selector": {"matchLabels": labels(ALERTMANAGER)},
+                **selecting(ALERTMANAGER),
                 "podMetricsEndpoints": [_job("http", "alertmanager")],
             },
         ),
@@ -111,13 +112,13 @@ def alertmanager(files: Mapping[str, str], values: Values) -> list[Object]:
     spec = {
         "serviceName": ALERTMANAGER,
         "replicas": 1,
-        "selector": {"matchLabels": labels(ALERTMANAGER)},
+        **selecting(ALERTMANAGER),
         "template": pod(ALERTMANAGER, data, containers=[container], volumes=volumes),
         "volumeClaimTemplates": [claim("silences", 1)],
     }
     return [
         config_map(ALERTMANAGER, data),
-        service(ALERTMANAGER, ports),
+        service(ALERTMANAGER, labels(ALERTMANAGER), ports),
         made("apps/v1", "StatefulSet", ALERTMANAGER, spec=spec),
     ]
 

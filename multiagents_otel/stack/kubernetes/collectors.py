@@ -4,14 +4,17 @@ among which the agents share out the traces.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import yaml
 
+from multiagents_otel.stack import gateways
 from multiagents_otel.stack.kubernetes.objects import (
     HARDENED,
     PROJECT,
+    USER,
     Object,
     claim,
     config_map,
@@ -21,6 +24,7 @@ from multiagents_otel.stack.kubernetes.objects import (
     pod,
     probes,
     resources,
+    selecting,
     service,
 )
 from multiagents_otel.stack.parameters import Values
@@ -28,86 +32,94 @@ from multiagents_otel.stack.parameters import Values
 AGENT: Final = f"{PROJECT}-agent"
 GATEWAY: Final = f"{PROJECT}-gateway"
 
+_AGENT_FILES: Final = ("collector.yaml", "agent.yaml")
+_GATEWAY_FILES: Final = ("collector.yaml", "tail-sampling.yaml", "gateway.yaml")
+"""Each lies on top of the one before it."""
+
 _BACKEND: Final = f"{PROJECT}-backend"
 """The Secret whose keys are the environment variables for the backend, its address and headers."""
 
 _CONFIG: Final = "/etc/otelcol"
 _STORAGE: Final = "/var/lib/otelcol"
 
-
 _OTLP: Final = {"otlp-grpc": "otlp_grpc_port", "otlp-http": "otlp_http_port"}
 _PORTS: Final = {**_OTLP, "metrics": "export_port", "telemetry": "collector_metrics_port", "health": "health_port"}
 """The ports of a Collector: the names that Services and monitors know them by, and their parameters."""
 
-
-def _ports(names: Iterable[str], values: Values) -> dict[str, int]:
-    return {name: int(values[_PORTS[name]]) for name in names}
+_HOST: Final = re.compile(r"(?P<name>[a-z][a-z0-9-]*)[^:/]*:\d+")
+"""A gateway's address whose host is a name; the rest of it, the namespace and the cluster, is the cluster's matter."""
 
 
 def agent(files: Mapping[str, str], values: Values) -> list[Object]:
-    """The agent: its file, the address for applications, and a pod on each node."""
-    data = {"agent.yaml": files["agent.yaml"]}
-    gateways = {
-        f"GATEWAY_{number}": f"{GATEWAY}-{number}.{GATEWAY}:{values['otlp_grpc_port']}"
-        for number in range(int(values["gateways"]))
-    }
+    """The agent: its files, the address for applications, and a pod on each node."""
+    data = {file: files[file] for file in _AGENT_FILES}
     queue = {"name": "queue", "hostPath": {"path": f"/var/lib/{AGENT}", "type": "DirectoryOrCreate"}}
     template = pod(
         AGENT,
         data,
-        # The queue is the node's, so that it outlives the pod; the kubelet makes its folder as root.
+        # The queue is the node's, so that it outlives the pod; the node makes its folder as root.
         initContainers=[_owner(values)],
-        containers=[_collector("agent.yaml", files, values, gateways)],
+        containers=[_collector(data, values)],
         volumes=[_files(AGENT), queue],
         tolerations=[{"operator": "Exists", "effect": "NoSchedule"}],
     )
-    spec = {
-        "selector": {"matchLabels": labels(AGENT)},
-        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
-        "template": template,
-    }
+    update = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}
+    spec = {**selecting(AGENT), "updateStrategy": update, "template": template}
     return [
         config_map(AGENT, data),
         # An application sends to the agent of its own node.
-        service(AGENT, _ports(_OTLP, values), internalTrafficPolicy="Local"),
+        service(AGENT, labels(AGENT), _ports(_OTLP, values), internalTrafficPolicy="Local"),
         made("apps/v1", "DaemonSet", AGENT, spec=spec),
     ]
 
 
 def gateway(files: Mapping[str, str], values: Values) -> list[Object]:
-    """The gateways: their file, a name for each, and their pods, as many as the agents know of."""
-    data = {"gateway.yaml": files["gateway.yaml"]}
+    """The gateways: their files, a name for each, and their pods, as many as the agents know of."""
+    data = {file: files[file] for file in _GATEWAY_FILES}
+    apart = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": labels(GATEWAY)},
+    }
     template = pod(
         GATEWAY,
         data,
         terminationGracePeriodSeconds=60,
-        containers=[_collector("gateway.yaml", files, values)],
+        containers=[_collector(data, values)],
         volumes=[_files(GATEWAY)],
-        topologySpreadConstraints=[
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": labels(GATEWAY)},
-            }
-        ],
+        topologySpreadConstraints=[apart],
     )
     spec = {
         "serviceName": GATEWAY,
-        "replicas": int(values["gateways"]),
+        "replicas": len(gateways.addresses(values)),
         "podManagementPolicy": "Parallel",
-        "selector": {"matchLabels": labels(GATEWAY)},
+        **selecting(GATEWAY),
         "template": template,
         "volumeClaimTemplates": [claim("queue", int(values["gateway_storage"]))],
     }
-    budget = {"maxUnavailable": 1, "selector": {"matchLabels": labels(GATEWAY)}}
+    grpc = _ports(["otlp-grpc"], values)
     return [
         config_map(GATEWAY, data),
-        # Headless, with names also for a gateway that isn't ready: a trace has one gateway, and waits for it.
-        service(GATEWAY, _ports(["otlp-grpc"], values), clusterIP="None", publishNotReadyAddresses=True),
+        service(GATEWAY, labels(GATEWAY), grpc, clusterIP="None"),
+        *(
+            # Known also while it isn't ready: its share of the traces waits for it, nobody else takes it.
+            service(name, {"statefulset.kubernetes.io/pod-name": f"{GATEWAY}-{number}"}, grpc, publishNotReadyAddresses=True)
+            for number, name in _names(values)
+        ),
         made("apps/v1", "StatefulSet", GATEWAY, spec=spec),
-        made("policy/v1", "PodDisruptionBudget", GATEWAY, spec=budget),
+        made("policy/v1", "PodDisruptionBudget", GATEWAY, spec={"maxUnavailable": 1, **selecting(GATEWAY)}),
     ]
+
+
+def _names(values: Values) -> Iterable[tuple[int, str]]:
+    """The names by which the agents' file knows the gateways, with their numbers."""
+    hosts = (_HOST.fullmatch(address) for address in gateways.addresses(values))
+    return [(number, host["name"]) for number, host in enumerate(hosts) if host]
+
+
+def _ports(names: Iterable[str], values: Values) -> dict[str, int]:
+    return {name: int(values[_PORTS[name]]) for name in names}
 
 
 def _files(name: str) -> Object:
@@ -115,39 +127,32 @@ def _files(name: str) -> Object:
 
 
 def _owner(values: Values) -> Object:
+    alone = {"runAsNonRoot": False, "runAsUser": 0, "capabilities": {"drop": ["ALL"], "add": ["CHOWN"]}}
     return {
         "name": "queue-owner",
         "image": values["busybox_image"],
-        "command": ["chown", "10001:10001", _STORAGE],
-        "securityContext": {
-            **HARDENED,
-            "runAsNonRoot": False,
-            "runAsUser": 0,
-            "capabilities": {"drop": ["ALL"], "add": ["CHOWN"]},
-        },
+        "command": ["chown", f"{USER}:{USER}", _STORAGE],
+        "securityContext": {**HARDENED, **alone},
         "resources": resources(16, "10m"),
         "volumeMounts": [{"name": "queue", "mountPath": _STORAGE}],
     }
 
 
-def _collector(
-    file: str, files: Mapping[str, str], values: Values, more: Mapping[str, str] | None = None
-) -> Object:
-    limit = int(yaml.safe_load(files[file])["processors"]["memory_limiter"]["limit_mib"])
+def _collector(data: Mapping[str, str], values: Values) -> Object:
+    limit = _memory_limit(list(data.values()))
     variables = {
-        "COLLECTOR_HOST": "0.0.0.0",  # noqa: S104 - the pod's own network
+        "COLLECTOR_HOST": "0.0.0.0",  # noqa: S104 - of the pod
         "COLLECTOR_STORAGE": _STORAGE,
         "GOMEMLIMIT": f"{limit}MiB",
-        **(more or {}),
     }
     return {
         "name": "collector",
         "image": values["collector_image"],
-        "args": [f"--config={_CONFIG}/{file}"],
+        "args": [f"--config={_CONFIG}/{file}" for file in data],
         "env": [{"name": name, "value": value} for name, value in variables.items()],
         "envFrom": [{"secretRef": {"name": _BACKEND, "optional": True}}],
         "ports": container_ports(_ports(_PORTS, values)),
-        "resources": resources(limit * 5 // 4, "250m"),  # what is not heap needs room above the limiter's
+        "resources": resources(limit * 5 // 4, "250m"),  # above the limiter's there is room for what is not heap
         **probes("/", "health"),
         "securityContext": HARDENED,
         "volumeMounts": [
@@ -155,3 +160,9 @@ def _collector(
             {"name": "queue", "mountPath": _STORAGE},
         ],
     }
+
+
+def _memory_limit(texts: Sequence[str]) -> int:
+    """The MiB at which a Collector with these files refuses: the last one that says it."""
+    found = [(yaml.safe_load(text).get("processors") or {}).get("memory_limiter") for text in texts]
+    return int([limiter["limit_mib"] for limiter in found if limiter][-1])

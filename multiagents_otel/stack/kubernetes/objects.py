@@ -34,10 +34,15 @@ def config_map(name: str, data: Mapping[str, str]) -> Object:
     return made("v1", "ConfigMap", name, data=dict(data))
 
 
-def service(name: str, ports: Mapping[str, int], **spec: Any) -> Object:
-    """A Service for the pods of the part of that name, by the ports' names."""
+def selecting(name: str) -> Object:
+    """The selector of what has pods of a part."""
+    return {"selector": {"matchLabels": labels(name)}}
+
+
+def service(name: str, pods: Mapping[str, str], ports: Mapping[str, int], **spec: Any) -> Object:
+    """A Service for the pods with these labels, by the ports' names."""
     listed = [{"name": port, "port": number, "targetPort": port} for port, number in ports.items()]
-    return made("v1", "Service", name, spec={"selector": labels(name), **spec, "ports": listed})
+    return made("v1", "Service", name, spec={"selector": dict(pods), **spec, "ports": listed})
 
 
 def pod(name: str, data: Mapping[str, str], **spec: Any) -> Object:

@@ -17,6 +17,9 @@ PARAMETERS: Final[dict[str, Parameter]] = {
 }
 """Every parameter by its name, in the order of the reference."""
 
+_PORTS: Final = {"collector_metrics": "export_port", "collector_own_metrics": "collector_metrics_port"}
+"""Addresses that Prometheus scrapes, and where their port is chosen: it holds for both, unless an address is given."""
+
 
 def values(chosen: Mapping[str, str] | None = None) -> dict[str, str]:
     """Every parameter's value: what was chosen, else its default. ParameterError names what is wrong."""
@@ -25,4 +28,8 @@ def values(chosen: Mapping[str, str] | None = None) -> dict[str, str]:
             near = get_close_matches(name, PARAMETERS, 1)
             raise ParameterError(f"there is no parameter {name}" + (f": {near[0]}?" if near else ""))
     given = {name: PARAMETERS[name].check(value) for name, value in (chosen or {}).items()}
-    return {name: row.default for name, row in PARAMETERS.items()} | given
+    defaults = {name: row.default for name, row in PARAMETERS.items()}
+    for address, port in _PORTS.items():
+        if port in given:
+            defaults[address] = defaults[address].replace(defaults[port], given[port])
+    return defaults | given
