@@ -14,7 +14,8 @@ from multiagents_otel.cli.terminal import safe
 from multiagents_otel.config import OptionError
 from multiagents_otel.stack.export import exported, write
 from multiagents_otel.stack.monitoring import Told, parameters_in
-from multiagents_otel.stack.parameters import PARAMETERS, ParameterError, values
+from multiagents_otel.stack.parameters import PARAMETERS, ParameterError, Values, values
+from multiagents_otel.stack.secrets import SecretError, channels, write_secrets
 
 if TYPE_CHECKING:
     from multiagents_otel.cli.command import Subparsers
@@ -25,6 +26,10 @@ Prometheus with its rules, Alertmanager, Grafana's dashboards, and all of it for
 docker-compose and Kubernetes. Each works as it is; parameters change them."""
 
 _EPILOG = """\
+Alerts go where the environment says, and their secrets into files that only
+you can read: SLACK_WEBHOOK_URL, ALERT_TO_EMAILS, SMTP_SERVER, SMTP_USER,
+SMTP_PASSWORD, PAGERDUTY_INTEGRATION_KEY, PAGERDUTY_ESCALATION_KEY, WATCHDOG_URL.
+
 --set wins over the other options, those over --config. Of a configuration file
 the parameters are taken that it sets (export_port, error_rate_threshold, ...).
 
@@ -34,11 +39,15 @@ exit status: 0 if the files are written, 1 if a file can't be read or written,
 _COMMON: Final = ("service_name", "export_port", "gateways", "decision_wait")
 """Parameters that are options too."""
 
+_CHANNELS: Final = {"slack": "Slack", "alert_to_emails": "e-mail", "pagerduty": "PagerDuty"}
+_VARIABLES: Final = ("SLACK_WEBHOOK_URL", "ALERT_TO_EMAILS", "PAGERDUTY_INTEGRATION_KEY")
+
 _NEXT: Final = """\
-next, in {directory}:
+next, in that directory:
   otelcol-contrib --config collector.yaml
-  prometheus --config.file prometheus/prometheus.yaml --enable-feature=exemplar-storage
-  alertmanager --config.file alertmanager/alertmanager.yaml
+  prometheus --config.file prometheus/prometheus.yaml --enable-feature=exemplar-storage \\
+             --web.listen-address {prometheus_address}
+  cd alertmanager && alertmanager --config.file alertmanager.yaml
 or all of it in containers:
   STACK_USER=$(id -u):$(id -g) docker compose up --detach
 or in a cluster with the Prometheus operator:
@@ -70,24 +79,27 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(_list()))
         return OK
     if args.directory is None:
-        return _failed(USAGE, "config export: a directory is needed, or --list")
+        return _failed(USAGE, "a directory is needed, or --list")
     directory: Path = args.directory
     try:
         chosen = _chosen(args)
-        texts = exported(values({name: told.value for name, told in chosen.items()}))
+        given = values(channels(os.environ) | {name: told.value for name, told in chosen.items()})
+        texts = exported(given)
         if not args.force and directory.is_dir() and any(directory.iterdir()):
             return _failed(FAILED, f"{directory} is not empty: --force writes into it, and leaves what is not ours")
+        secrets = _secrets(directory, given)
         write(directory, texts)
-    except ParameterError as error:
-        return _failed(USAGE, f"config export: {error}")
+    except (ParameterError, SecretError) as error:
+        return _failed(USAGE, str(error))
     except (OptionError, OSError) as error:
         return _failed(FAILED, str(error))
-    print("\n".join(_told(directory, len(texts), chosen)))
+    print("\n".join([*_told(directory, len(texts), chosen), *_alerts(given, secrets), "", _NEXT.format(**given)]))
     return OK
 
 
 def _failed(status: int, message: str) -> int:
-    print(safe(message), file=sys.stderr)
+    for line in message.splitlines():
+        print(safe(f"config export: {line}"), file=sys.stderr)
     return status
 
 
@@ -110,12 +122,24 @@ def _chosen(args: argparse.Namespace) -> dict[str, Told]:
 
 
 def _told(directory: Path, files: int, chosen: dict[str, Told]) -> list[str]:
-    lines = [f"wrote {files} files to {safe(str(directory))}", ""]
-    if chosen:
-        width = max(map(len, chosen))
-        lines += [safe(f"  {name:<{width}}  {told.value}  ({told.source})") for name, told in chosen.items()]
-        lines.append("")
-    return [*lines, _NEXT.format(directory=safe(str(directory)))]
+    width = max(map(len, chosen), default=0)
+    return [
+        safe(f"wrote {files} files into {directory}"),
+        *(safe(f"  {name:<{width}}  {told.value}  ({told.source})") for name, told in chosen.items()),
+    ]
+
+
+def _secrets(directory: Path, given: Values) -> list[Path]:
+    if Path(given["alert_secrets"]).is_absolute():
+        return []  # a place in a container, or on another machine
+    return write_secrets(directory / "alertmanager" / given["alert_secrets"], given, os.environ)
+
+
+def _alerts(given: Values, secrets: list[Path]) -> list[str]:
+    used = [channel for name, channel in _CHANNELS.items() if given[name] not in ("", "false")]
+    if not used:
+        return [f"alerts go nowhere: the environment has none of {', '.join(_VARIABLES)}"]
+    return [f"alerts go to {', '.join(used)}", *(safe(f"  {path}, mode 0600") for path in secrets)]
 
 
 def _list() -> list[str]:

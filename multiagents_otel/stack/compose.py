@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from multiagents_otel.stack import memory
 from multiagents_otel.stack.documents import text_of
 from multiagents_otel.stack.parameters import Values
 
@@ -17,8 +18,8 @@ _COMMENTS: Final = (
     "  STACK_USER=$(id -u):$(id -g) docker compose up --detach",
     "",
     "STACK_USER is who the programs run as: the owner of alertmanager/secrets, which nobody else can read.",
-    "An application sends to http://localhost:{http} (OTLP over HTTP) or :{grpc} (gRPC); one in a container of the same",
-    "network to http://network:{http}. The backend is told by BACKEND_EXPORTER, BACKEND_ENDPOINT and BACKEND_HEADERS.",
+    "An application sends to http://localhost:{http} (OTLP over HTTP) or :{grpc} (gRPC); in this network to",
+    "http://pipeline:{http}. The backend is told by BACKEND_EXPORTER, BACKEND_ENDPOINT and BACKEND_HEADERS.",
     "All share one network, as on one machine, so that `localhost` in the files means what it says.",
     "",
     "Made of the files beside it by `multiagents-otel config export`.",
@@ -27,8 +28,8 @@ _COMMENTS: Final = (
 _USER: Final = "${STACK_USER:-1000:1000}"
 _VARIABLE: Final = re.compile(r"\$\{env:(\w+)")
 
-_NETWORK: Final = "network"
-_VOLUMES: Final = "volumes"
+_NETWORK: Final = "pipeline"
+_OWNER: Final = "volume-owner"
 
 _HARDENED: Final[dict[str, Any]] = {
     "read_only": True,
@@ -45,6 +46,8 @@ _DATA: Final = {
 }
 """The named volumes, and where the programs want them."""
 
+_LISTENING: Final = ("prometheus_address", "alertmanager_address")
+
 
 def files(texts: Mapping[str, str], values: Values) -> dict[str, str]:
     """``docker-compose.yaml``, made of the other files' texts."""
@@ -53,7 +56,7 @@ def files(texts: Mapping[str, str], values: Values) -> dict[str, str]:
         "name": "multiagents-otel",
         "services": {
             _NETWORK: _network(values),
-            _VOLUMES: _volumes(values),
+            _OWNER: _owner(values),
             "collector": _collector(texts, values),
             "prometheus": _prometheus(values),
             "alertmanager": _alertmanager(values),
@@ -64,9 +67,14 @@ def files(texts: Mapping[str, str], values: Values) -> dict[str, str]:
     return {"docker-compose.yaml": text_of([project], *(line.format(**ports) for line in _COMMENTS))}
 
 
+def _port(values: Values, name: str) -> str:
+    """The port of an address, or of the first of several."""
+    return values[name].split(",")[0].rpartition(":")[2]
+
+
 def _network(values: Values) -> dict[str, Any]:
     """Holds the network that all share, and outlives each of them."""
-    ports = [values["otlp_grpc_port"], values["otlp_http_port"], "9090", "9093", "3000"]
+    ports = [values["otlp_grpc_port"], values["otlp_http_port"], *(_port(values, name) for name in _LISTENING), "3000"]
     return {
         "image": values["busybox_image"],
         "command": ["sleep", "infinity"],
@@ -78,7 +86,7 @@ def _network(values: Values) -> dict[str, Any]:
     }
 
 
-def _volumes(values: Values) -> dict[str, Any]:
+def _owner(values: Values) -> dict[str, Any]:
     """Gives the volumes to who writes into them: they are made as root's."""
     return {
         "image": values["busybox_image"],
@@ -98,7 +106,7 @@ def _program(image: str, volumes: list[dict[str, Any]], **more: Any) -> dict[str
         "network_mode": f"service:{_NETWORK}",
         "depends_on": {
             _NETWORK: {"condition": "service_started"},
-            _VOLUMES: {"condition": "service_completed_successfully"},
+            _OWNER: {"condition": "service_completed_successfully"},
         },
         **more,
         "volumes": volumes,
@@ -107,19 +115,22 @@ def _program(image: str, volumes: list[dict[str, Any]], **more: Any) -> dict[str
 
 
 def _collector(texts: Mapping[str, str], values: Values) -> dict[str, Any]:
-    ours = {"COLLECTOR_HOST": "0.0.0.0", "COLLECTOR_STORAGE": _DATA["collector-data"]}  # noqa: S104 - published on loopback
-    theirs = dict.fromkeys(_VARIABLE.findall(texts["collector.yaml"]))  # without a value: that of who starts it
+    used = ["collector.yaml", *(["tail-sampling.yaml"] if values["tail_sampling"] == "true" else [])]
+    own = [texts[file] for file in used]
+    theirs = dict.fromkeys(_VARIABLE.findall("".join(own)))  # without a value: that of who starts it
+    ours = {"COLLECTOR_HOST": "0.0.0.0", "COLLECTOR_STORAGE": _DATA["collector-data"]}  # noqa: S104 - see _network
     return _program(
         values["collector_image"],
-        [_file("collector.yaml", "/etc/otelcol/collector.yaml"), _volume("collector-data")],
-        command=["--config=/etc/otelcol/collector.yaml"],
-        environment={**theirs, **ours},
-        mem_limit=f"{int(values['collector_memory_mib']) * 5 // 4}m",
+        [*(_file(file, f"/etc/otelcol/{file}") for file in used), _volume("collector-data")],
+        command=[f"--config=/etc/otelcol/{file}" for file in used],
+        environment={**theirs, **ours, "GOMEMLIMIT": f"{memory.refusing(own)}MiB"},
+        mem_limit=f"{memory.needed(own)}m",
         stop_grace_period="30s",
     )
 
 
 def _prometheus(values: Values) -> dict[str, Any]:
+    port = _port(values, "prometheus_address")
     return _program(
         values["prometheus_image"],
         [_file("prometheus", "/etc/prometheus"), _volume("prometheus-data")],
@@ -127,23 +138,26 @@ def _prometheus(values: Values) -> dict[str, Any]:
             "--config.file=/etc/prometheus/prometheus.yaml",
             f"--storage.tsdb.path={_DATA['prometheus-data']}",
             f"--storage.tsdb.retention.time={values['prometheus_retention']}",
+            f"--web.listen-address=:{port}",
             "--enable-feature=exemplar-storage",
         ],
-        healthcheck=_healthy("http://localhost:9090/-/ready"),
+        healthcheck=_healthy(f"http://localhost:{port}/-/ready"),
     )
 
 
 def _alertmanager(values: Values) -> dict[str, Any]:
+    port = _port(values, "alertmanager_address")
     return _program(
         values["alertmanager_image"],
         [_file("alertmanager", "/etc/alertmanager"), _volume("alertmanager-data")],
         command=[
             "--config.file=alertmanager.yaml",
             f"--storage.path={_DATA['alertmanager-data']}",
+            f"--web.listen-address=:{port}",
             "--cluster.listen-address=",
         ],
         working_dir="/etc/alertmanager",  # whence the secrets' paths are taken
-        healthcheck=_healthy("http://localhost:9093/-/ready"),
+        healthcheck=_healthy(f"http://localhost:{port}/-/ready"),
     )
 
 
@@ -152,10 +166,11 @@ def _grafana(values: Values) -> dict[str, Any]:
         values["grafana_image"],
         [
             _file("grafana/provisioning", "/etc/grafana/provisioning"),
-            _file("grafana", "/etc/grafana/dashboards"),
+            _file("grafana/dashboards", "/etc/grafana/dashboards"),
             _volume("grafana-data"),
         ],
         # The first login is admin and admin, and Grafana asks for a new password; or this one.
+        tmpfs=["/tmp"],  # noqa: S108 - the container's own
         environment={"GF_SECURITY_ADMIN_PASSWORD": None, "GF_ANALYTICS_REPORTING_ENABLED": "false"},
         healthcheck=_healthy("http://localhost:3000/api/health"),
     )

@@ -29,9 +29,8 @@ _Dumper.add_representer(type(None), _nothing)
 
 def text_of(documents: Iterable[Any], *comments: str) -> str:
     """The documents as one text of YAML, below comments."""
-    head = "".join(f"# {comment}\n" for comment in comments)
+    head = "".join(f"# {comment}".rstrip() + "\n" for comment in comments)
     bodies = (
-        yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
-        for document in documents
+        yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000) for document in documents
     )
     return head + "---\n".join(bodies)

@@ -1,16 +1,15 @@
-"""The Collector in a cluster: an agent on each node, which the applications of the node send to, and the gateways,
-among which the agents share out the traces.
+"""The Collector in a cluster: agents and gateways.
+
+Applications send to the agent of their node, and the agents share out the traces among the gateways.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-import yaml
-
-from multiagents_otel.stack import gateways
+from multiagents_otel.stack import gateways, memory
 from multiagents_otel.stack.kubernetes.objects import (
     HARDENED,
     PROJECT,
@@ -98,15 +97,10 @@ def gateway(files: Mapping[str, str], values: Values) -> list[Object]:
         "template": template,
         "volumeClaimTemplates": [claim("queue", int(values["gateway_storage"]))],
     }
-    grpc = _ports(["otlp-grpc"], values)
     return [
         config_map(GATEWAY, data),
-        service(GATEWAY, labels(GATEWAY), grpc, clusterIP="None"),
-        *(
-            # Known also while it isn't ready: its share of the traces waits for it, nobody else takes it.
-            service(name, {"statefulset.kubernetes.io/pod-name": f"{GATEWAY}-{number}"}, grpc, publishNotReadyAddresses=True)
-            for number, name in _names(values)
-        ),
+        service(GATEWAY, labels(GATEWAY), _ports(["otlp-grpc"], values), clusterIP="None"),
+        *(_named(name, number, values) for number, name in _names(values)),
         made("apps/v1", "StatefulSet", GATEWAY, spec=spec),
         made("policy/v1", "PodDisruptionBudget", GATEWAY, spec={"maxUnavailable": 1, **selecting(GATEWAY)}),
     ]
@@ -118,8 +112,15 @@ def _names(values: Values) -> Iterable[tuple[int, str]]:
     return [(number, host["name"]) for number, host in enumerate(hosts) if host]
 
 
+def _named(name: str, number: int, values: Values) -> Object:
+    one = {"statefulset.kubernetes.io/pod-name": f"{GATEWAY}-{number}"}
+    # Known also while it isn't ready: its share of the traces waits for it, nobody else could take it.
+    return service(name, one, _ports(["otlp-grpc"], values), publishNotReadyAddresses=True)
+
+
 def _ports(names: Iterable[str], values: Values) -> dict[str, int]:
-    return {name: int(values[_PORTS[name]]) for name in names}
+    served = [name for name in names if name != "metrics" or values["export_prometheus"] == "true"]
+    return {name: int(values[_PORTS[name]]) for name in served}
 
 
 def _files(name: str) -> Object:
@@ -139,11 +140,11 @@ def _owner(values: Values) -> Object:
 
 
 def _collector(data: Mapping[str, str], values: Values) -> Object:
-    limit = _memory_limit(list(data.values()))
+    texts = list(data.values())
     variables = {
         "COLLECTOR_HOST": "0.0.0.0",  # noqa: S104 - of the pod
         "COLLECTOR_STORAGE": _STORAGE,
-        "GOMEMLIMIT": f"{limit}MiB",
+        "GOMEMLIMIT": f"{memory.refusing(texts)}MiB",
     }
     return {
         "name": "collector",
@@ -152,7 +153,7 @@ def _collector(data: Mapping[str, str], values: Values) -> Object:
         "env": [{"name": name, "value": value} for name, value in variables.items()],
         "envFrom": [{"secretRef": {"name": _BACKEND, "optional": True}}],
         "ports": container_ports(_ports(_PORTS, values)),
-        "resources": resources(limit * 5 // 4, "250m"),  # above the limiter's there is room for what is not heap
+        "resources": resources(memory.needed(texts), "250m"),
         **probes("/", "health"),
         "securityContext": HARDENED,
         "volumeMounts": [
@@ -160,9 +161,3 @@ def _collector(data: Mapping[str, str], values: Values) -> Object:
             {"name": "queue", "mountPath": _STORAGE},
         ],
     }
-
-
-def _memory_limit(texts: Sequence[str]) -> int:
-    """The MiB at which a Collector with these files refuses: the last one that says it."""
-    found = [(yaml.safe_load(text).get("processors") or {}).get("memory_limiter") for text in texts]
-    return int([limiter["limit_mib"] for limiter in found if limiter][-1])

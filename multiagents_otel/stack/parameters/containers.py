@@ -1,4 +1,4 @@
-"""Parameters of docker-compose and Kubernetes.
+"""Parameters of applications, docker-compose and Kubernetes.
 
 The images are those versions that the files are tested with. A later Prometheus changes what a range holds at its edge
 and how bucket bounds are written: try the rules before you move.
@@ -12,6 +12,8 @@ from multiagents_otel.stack.parameter import Parameter
 
 ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("service_name", "text", "orders", "what the application calls itself, in application.env"),
+    Parameter("otlp_endpoint", "text", "http://localhost:4318", "where the application sends to, over HTTP"),
+    Parameter("tail_sampling", "flag", "false", "docker-compose's Collector samples: tail-sampling.yaml"),
     Parameter("collector_image", "text", "otel/opentelemetry-collector-contrib:0.155.0", "container of the Collector"),
     Parameter("prometheus_image", "text", "prom/prometheus:v2.42.0", "container of Prometheus"),
     Parameter("alertmanager_image", "text", "prom/alertmanager:v0.25.0", "container of Alertmanager"),
