@@ -1,4 +1,4 @@
-"""A redis-server for as long as the demo runs."""
+"""A redis-server for as long as it is needed."""
 
 import importlib.util
 import os
@@ -23,7 +23,7 @@ def find() -> str:
         for folder in spec.submodule_search_locations if spec else ():
             if found := shutil.which(Path(folder, "bin", "redis-server")):
                 return found
-    raise SystemExit("the demo needs a redis-server: run it by `make demo`, which gets one, or install Redis")
+    raise SystemExit("there is no redis-server: `make demo` and `make stack` get one, or install Redis")
 
 
 @contextmanager
@@ -33,7 +33,8 @@ def running() -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     argv = [find(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"]
-    server = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # A session of its own: a Ctrl-C ends it after those that use it, not with them.
+    server = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     try:
         wait_until_it_answers(server, port)
         yield f"redis://127.0.0.1:{port}"
