@@ -17,8 +17,6 @@ from multiagents_otel import semconv
 from tests.support.expected import message_attributes, step_attributes, worker_attributes
 from tests.support.otlp import Attributes, Signal
 
-Size = int
-
 _TRACE: Final = bytes(range(0xE0, 0xF0))  # stands where a trace id goes; no other field of ours holds these bytes
 _START: Final = 1_767_225_600_000_000_000
 _MS: Final = 1_000_000
@@ -29,7 +27,8 @@ _TRANSACTION: Final = "5bd6a0de-1f0e-4a8e-9a5b-0d6f2f7a3c11"
 class Shape:
     """A transaction's spans. The first line of the tree is the root, which leaves last, as the instrumentation's does.
 
-    ``attributes`` and ``milliseconds`` (5 for each span that is not named) go by the spans' names.
+    ``attributes`` and ``milliseconds`` (5 for each span that is not named) go by the spans' names. Span ids are numbers
+    from ``first`` on; ``parent`` is the number of a span outside.
     """
 
     def __init__(
@@ -38,12 +37,13 @@ class Shape:
         *,
         attributes: Mapping[str, Attributes] | None = None,
         milliseconds: Mapping[str, int] | None = None,
-        parent: bytes = b"",
+        first: int = 1,
+        parent: int = 0,
     ) -> None:
-        made = list(_spans(tree, attributes or {}, milliseconds or {}, parent))
+        made = list(_spans(tree, attributes or {}, milliseconds or {}, first, parent))
         self.names: Final = tuple(span.name for span in reversed(made))
         self._templates: Final = [_field(2, span.SerializeToString()) for span in reversed(made)]
-        self.size: Final[Size] = sum(map(len, self._templates))
+        self.size: Final = sum(map(len, self._templates))
 
     def __len__(self) -> int:
         return len(self._templates)
@@ -144,15 +144,15 @@ def _value(value: Any) -> AnyValue:
 
 
 def _spans(
-    tree: str, attributes: Mapping[str, Attributes], milliseconds: Mapping[str, int], parent: bytes
+    tree: str, attributes: Mapping[str, Attributes], milliseconds: Mapping[str, int], first: int, parent: int
 ) -> Iterator[Span]:
     """One for each line ``name KIND [ERROR error.type]``, two spaces of indentation for each level."""
-    above = [parent]
-    for number, line in enumerate(tree.splitlines(), 1):
+    above = [_span_id(parent) if parent else b""]
+    for number, line in enumerate(tree.splitlines(), first):
         level = (len(line) - len(line.lstrip())) // 2
         *name_parts, kind, error = _words(line)
         name = " ".join(name_parts)
-        span_id = number.to_bytes(8, "big")
+        span_id = _span_id(number)
         above[level + 1 :] = [span_id]
         told = _typical(name) | ({"error.type": error} if error else {}) | attributes.get(name, {})
         yield Span(
@@ -167,6 +167,10 @@ def _spans(
             status=Status(code=Status.STATUS_CODE_ERROR, message="declined") if error else None,
             flags=1,
         )
+
+
+def _span_id(number: int) -> bytes:
+    return number.to_bytes(8, "big")
 
 
 def _words(line: str) -> list[str]:
