@@ -1,4 +1,4 @@
-"""YAML documents as text, made for people: block scalars, keys in the order they were given, no line folding."""
+"""YAML documents out of text and into text, made for people: block scalars, the order of keys kept, no folded lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from typing import Any
 
 import yaml
 
-__all__ = ["text_of"]
+__all__ = ["parsed", "text_of"]
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
+
+
+def parsed(text: str) -> Any:
+    """The one document of a text of YAML."""
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe one
 
 
 class _Dumper(yaml.SafeDumper):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import yaml
+from multiagents_otel.stack.documents import parsed
 
 
 def refusing(texts: Sequence[str]) -> int:
     """The MiB of heap at which a Collector with these files, each on top of the one before, refuses more."""
-    limits = [(yaml.safe_load(text).get("processors") or {}).get("memory_limiter") for text in texts]
+    limits = [(parsed(text).get("processors") or {}).get("memory_limiter") for text in texts]
     return int([limit["limit_mib"] for limit in limits if limit][-1])
 
 

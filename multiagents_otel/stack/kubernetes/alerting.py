@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
-import yaml
-
+from multiagents_otel.stack.documents import parsed
 from multiagents_otel.stack.kubernetes.collectors import AGENT, GATEWAY
 from multiagents_otel.stack.kubernetes.objects import (
     HARDENED,
@@ -40,7 +39,7 @@ def rules(files: Mapping[str, str], values: Values) -> list[Object]:
             "PrometheusRule",
             f"{PROJECT}-{PurePosixPath(path).stem}",
             also=_release(values),
-            spec=yaml.safe_load(text),
+            spec=parsed(text),
         )
         for path, text in files.items()
         if path.startswith("prometheus/rules/")
@@ -48,33 +47,31 @@ def rules(files: Mapping[str, str], values: Values) -> list[Object]:
 
 
 def monitors(files: Mapping[str, str], values: Values) -> list[Object]:
-    """What Prometheus scrapes, as prometheus.yaml has it."""
-    jobs = {job["job_name"]: job for job in yaml.safe_load(files["prometheus/prometheus.yaml"])["scrape_configs"]}
+    """What Prometheus scrapes, in the jobs of prometheus.yaml: rules know them by their names."""
+    prometheus = parsed(files["prometheus/prometheus.yaml"])
+    jobs = {job["job_name"]: job for job in prometheus["scrape_configs"]}
+
+    def endpoint(port: str, job: str) -> Object:
+        return {
+            "port": port,
+            "interval": prometheus["global"]["scrape_interval"],
+            "honorLabels": jobs[job].get("honor_labels", False),
+            "relabelings": [{"targetLabel": "job", "replacement": job}],
+        }
+
+    def monitor(name: str, selector: Object, endpoints: list[Object]) -> Object:
+        spec = {"selector": selector, "podMetricsEndpoints": endpoints}
+        return made(_OPERATOR, "PodMonitor", name, also=_release(values), spec=spec)
+
+    served = [endpoint("metrics", "multiagents")] if values["export_prometheus"] == "true" else []
     collectors = {"key": "app.kubernetes.io/name", "operator": "In", "values": [AGENT, GATEWAY]}
-    endpoints = [{"port": "metrics", "honorLabels": jobs["multiagents"]["honor_labels"]}]
-    if values["export_prometheus"] != "true":
-        endpoints = []
     return [
-        made(
-            _OPERATOR,
-            "PodMonitor",
+        monitor(
             f"{PROJECT}-collectors",
-            also=_release(values),
-            spec={
-                "selector": {"matchExpressions": [collectors]},
-                "podMetricsEndpoints": [*endpoints, _job("telemetry", "otel-collector")],
-            },
+            {"matchExpressions": [collectors]},
+            [*served, endpoint("telemetry", "otel-collector")],
         ),
-        made(
-            _OPERATOR,
-            "PodMonitor",
-            ALERTMANAGER,
-            also=_release(values),
-            spec={
-                **selecting(ALERTMANAGER),
-                "podMetricsEndpoints": [_job("http", "alertmanager")],
-            },
-        ),
+        monitor(ALERTMANAGER, {"matchLabels": labels(ALERTMANAGER)}, [endpoint("http", "alertmanager")]),
     ]
 
 
@@ -125,8 +122,3 @@ def alertmanager(files: Mapping[str, str], values: Values) -> list[Object]:
 
 def _release(values: Values) -> dict[str, str]:
     return {"release": values["prometheus_release"]}
-
-
-def _job(port: str, job: str) -> Object:
-    # The rules know the job by the name that prometheus.yaml gives it.
-    return {"port": port, "relabelings": [{"targetLabel": "job", "replacement": job}]}
