@@ -37,17 +37,17 @@ def _totals() -> list[Panel]:
             "Success",
             "Share of the workflows that completed, of those that ended in the time range. Failed, compensated and "
             "stalled ones count against it; cancelled ones do not count.",
-            ratio(grown(_COMPLETED), grown(_COUNTING)),
+            Query(ratio(grown(_COMPLETED), grown(_COUNTING))),
             unit="percentunit",
             decimals=2,
             steps={0: "red", 0.9: "orange", 0.99: "green"},
             none="no workflows",
         ),
-        number("Workflows ended", "Workflows that ended in the time range, however.", grown(_ENDED), decimals=0),
+        number("Workflows ended", "Workflows that ended in the time range, however.", Query(grown(_ENDED)), decimals=0),
         number(
             "Duration, p95",
             "95 of 100 workflows that ended in the time range took no longer, from start to end.",
-            quantile(0.95, _DURATION, window=RANGE),
+            Query(quantile(0.95, _DURATION, window=RANGE)),
             unit="s",
             steps={10: "orange", 30: "red"},
             none="no workflows",
@@ -55,7 +55,7 @@ def _totals() -> list[Panel]:
         number(
             "Executions failed",
             "Share of the workers' executions that raised or timed out, in the time range.",
-            ratio(grown(of("multiagents_worker_executions_total", 'status="error"')), grown(_EXECUTIONS)),
+            Query(ratio(grown(of("multiagents_worker_executions_total", 'status="error"')), grown(_EXECUTIONS))),
             unit="percentunit",
             decimals=2,
             steps={0.01: "orange", 0.1: "red"},
@@ -64,14 +64,14 @@ def _totals() -> list[Panel]:
         number(
             "Undelivered events",
             "Commands, results and compensations that nobody received in the time range: each of them is lost.",
-            grown(of("multiagents_events_undelivered_total")),
+            Query(grown(of("multiagents_events_undelivered_total"))),
             decimals=0,
             steps={0.5: "red"},
         ),
         number(
             "Executed twice",
             "Commands that reached more than one receiver in the time range: each of the receivers executed them.",
-            grown(of("multiagents_commands_duplicated_total")),
+            Query(grown(of("multiagents_commands_duplicated_total"))),
             decimals=0,
             steps={0.5: "red"},
         ),
@@ -83,38 +83,38 @@ def _now() -> list[Panel]:
         number(
             "Processes",
             "Instrumented processes that are alive.",
-            f"sum({PROCESSES})",
+            Query(f"sum({PROCESSES})"),
             steps={0: "red", 1: "green"},
         ),
         number(
             "Active workflows",
             "Workflows that living processes hold: started or taken over, and not ended.",
-            f"sum({alive(of('multiagents_active_workflows'))})",
+            Query(f"sum({alive(of('multiagents_active_workflows'))})"),
         ),
         number(
             "Stalled workflows",
             "Workflows that living processes hold and that can't go on: a command, a result or a "
             "compensation was lost.",
-            f"sum({alive(of('multiagents_workflows_stalled'))})",
+            Query(f"sum({alive(of('multiagents_workflows_stalled'))})"),
             steps={1: "red"},
         ),
         number(
             "Commands in flight",
             "Commands that were delivered and are not answered yet, as the living processes that sent them know.",
-            f"sum({alive(of('multiagents_events_in_flight'))})",
+            Query(f"sum({alive(of('multiagents_events_in_flight'))})"),
         ),
         number(
             "Workers not healthy",
             "Workers that a WorkerMonitor of any living process finds degraded or failed. Without a WorkerMonitor "
             "nobody judges.",
-            f"sum(max by (worker_name) ({alive(of('multiagents_worker_health'))}) >= bool 1)",
+            Query(f"sum(max by (worker_name) ({alive(of('multiagents_worker_health'))}) >= bool 1)"),
             steps={1: "red"},
             none="not watched",
         ),
         number(
             "Deaf processes",
             "Living processes of which an event bus has lost its listener: they send and hear nothing.",
-            f"sum({alive(of('multiagents_event_bus_listener_active'))} < bool 1)",
+            Query(f"sum({alive(of('multiagents_event_bus_listener_active'))} < bool 1)"),
             steps={1: "red"},
         ),
     ]

@@ -45,7 +45,7 @@ class Query:
     """One query of a graph. With ``exemplars`` each dot on the graph is the trace of one measurement."""
 
     expr: str
-    legend: str
+    legend: str = ""
     exemplars: bool = False
 
 
@@ -93,29 +93,30 @@ def graph(
 def number(
     title: str,
     description: str,
-    expr: str,
-    *,
+    *queries: Query,
     unit: str = "none",
     width: int = 4,
     steps: Steps | None = None,
     decimals: int | None = None,
     none: str = "none",
 ) -> stat.Panel:
-    """One number, as of the end of the time range; ``none`` is shown where there is nothing to count."""
+    """A number for each query, as of the end of the time range; ``none`` is shown where there is nothing to count."""
     panel = stat.Panel().title(title).description(description).datasource(METRICS).unit(unit).no_value(none)
     panel = panel.span(width).height(4).graph_mode(looks.BigValueGraphMode.NONE).thresholds(_thresholds(steps or {}))
     panel = panel.color_mode(looks.BigValueColorMode.VALUE)
     panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     if decimals is not None:
         panel = panel.decimals(decimals)
-    return panel.with_target(_query(expr, "A").instant())
+    for ref, query in zip(ascii_uppercase, queries, strict=False):
+        panel = panel.with_target(_query(query.expr, ref).instant().legend_format(query.legend))
+    return panel
 
 
 def listing(
     title: str, description: str, keys: Mapping[str, str], *columns: Column, width: int = 24, sort: str | None = None
 ) -> table.Panel:
     """A table with a line for each set of ``keys`` (labels, and the titles of their columns)."""
-    panel = table.Panel().title(title).description(description).datasource(METRICS).span(width).height(_HEIGHT)
+    panel = _table(title, description, METRICS, width)
     referred = list(zip(ascii_uppercase, columns, strict=False))
     names = {f"Value #{ref}" if len(columns) > 1 else "Value": column.title for ref, column in referred}
     shown = {"excludeByName": {"Time": True}, "renameByName": {**keys, **names}}
@@ -131,17 +132,17 @@ def listing(
         panel = panel.sort_by([common.TableSortByFieldState().display_name(sort).desc(True)])
     for ref, column in referred:
         panel = panel.with_target(_query(column.expr, ref).instant().format(PromQueryFormat.TABLE))
-    return panel.no_value("none")
+    return panel
 
 
-def heat(title: str, description: str, histogram: str, *, unit: str = "s", width: int = 12) -> heatmap.Panel:
+def heat(title: str, description: str, histogram: str, *, width: int = 12, exemplars: bool = True) -> heatmap.Panel:
     """How many measurements fell into each bucket of a histogram (a selector of ``..._bucket``)."""
     panel = heatmap.Panel().title(title).description(description).datasource(METRICS).span(width).height(_HEIGHT)
     panel = panel.color(heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64))
-    panel = panel.y_axis(heatmap.YAxisConfig().unit(unit)).calculate(False).show_tooltip().show_legend()
+    panel = panel.y_axis(heatmap.YAxisConfig().unit("s")).calculate(False).show_tooltip().show_legend()
     counted = f"sum by (le) (increase({histogram}[$__rate_interval]))"
     target = _query(counted, "A").range().interval(_STEP).legend_format("{{le}}").format(PromQueryFormat.HEATMAP)
-    return panel.with_target(target.exemplar(True))
+    return panel.with_target(target.exemplar(exemplars))
 
 
 def states(
@@ -159,9 +160,14 @@ def states(
 
 def found(title: str, description: str, traceql: str, *, width: int = 12) -> table.Panel:
     """The traces that a search finds, each with a link to itself."""
-    panel = table.Panel().title(title).description(description).datasource(traces.SOURCE).span(width).height(_HEIGHT)
+    panel = _table(title, description, traces.SOURCE, width)
     query = tempo.TempoQuery().ref_id("A").query_type("traceql").query(traceql).limit(20).datasource(traces.SOURCE)
-    return panel.no_value("none").with_target(query)
+    return panel.with_target(query)
+
+
+def _table(title: str, description: str, source: DataSourceRef, width: int) -> table.Panel:
+    panel = table.Panel().title(title).description(description).datasource(source).span(width).height(_HEIGHT)
+    return panel.show_header(True).no_value("none")
 
 
 def _query(expr: str, ref: str) -> prometheus.Dataquery:

@@ -32,40 +32,43 @@ def _own(name: str) -> str:
     return f'{{__name__=~"{name}(_total)?"}}'
 
 
+def _by_signal(counter: str) -> list[Query]:
+    return [Query(grown(_own(f"{counter}_{key}")), name) for key, name in _SIGNALS.items()]
+
+
+_DROPPED_EARLY: Final = _own("otelcol_processor_tail_sampling_sampling_trace_dropped_too_early")
+
+
 def _losses() -> list[Panel]:
     faults = of("multiagents_otel_errors_total")
-    failed = _own("otelcol_exporter_send_failed_(spans|metric_points|log_records)")
-    full = _own("otelcol_exporter_enqueue_failed_(spans|metric_points|log_records)")
-    refused = _own("otelcol_receiver_refused_(spans|metric_points|log_records)")
-    early = _own("otelcol_processor_tail_sampling_sampling_trace_dropped_too_early")
     return [
         number(
             "Dropped for good",
             "Spans, points and records in the time range that the backend would not take (a 4xx or 500 that is not "
             "retried, a wrong token say).",
-            grown(failed),
+            *_by_signal("otelcol_exporter_send_failed"),
             decimals=0,
             steps={0.5: "red"},
         ),
         number(
             "Queue was full",
             "Spans, points and records in the time range that found no room in an exporter's queue.",
-            grown(full),
+            *_by_signal("otelcol_exporter_enqueue_failed"),
             decimals=0,
             steps={0.5: "red"},
         ),
         number(
             "Refused",
-            "Spans, points and records in the time range that the Collector sent back for lack of memory or "
-            "room; clients retry. Requests that are too large, malformed or unauthorised are not counted anywhere.",
-            grown(refused),
+            "Spans, points and records in the time range that the Collector sent back for lack of memory or room; "
+            "clients retry. Requests that are too large, malformed or unauthorised are not counted anywhere.",
+            *_by_signal("otelcol_receiver_refused"),
             decimals=0,
             steps={0.5: "orange"},
         ),
         number(
             "Traces cut short",
             "Traces in the time range that tail sampling dropped before it had decided: num_traces is too small.",
-            grown(early),
+            Query(grown(_DROPPED_EARLY)),
             decimals=0,
             steps={0.5: "red"},
             none="no tail sampling",
@@ -73,14 +76,14 @@ def _losses() -> list[Panel]:
         number(
             "Faults of multiagents-otel",
             "Caught inside the application in the time range, hooks of the user's that raised included.",
-            grown(faults),
+            Query(grown(faults)),
             decimals=0,
             steps={0.5: "orange"},
         ),
         number(
             "Targets down",
             "Scrape targets of Prometheus that don't answer right now.",
-            "sum(up == bool 0)",
+            Query("sum(up == bool 0)"),
             steps={1: "red"},
         ),
         graph(
@@ -92,8 +95,14 @@ def _losses() -> list[Panel]:
         graph(
             "Not sent, by exporter",
             "Spans, points and records lost in each interval: refused by the backend, or no room in the queue.",
-            Query(grown(failed, "exporter", RATE), "{{exporter}}: refused by the backend"),
-            Query(grown(full, "exporter", RATE), "{{exporter}}: queue full"),
+            *(
+                Query(
+                    grown(_own(f"otelcol_exporter_{kind}_failed_{key}"), "exporter", RATE), f"{{{{exporter}}}}: {words}"
+                )
+                for kind, text in (("send", "refused by the backend"), ("enqueue", "queue full"))
+                for key, name in _SIGNALS.items()
+                for words in (f"{name}, {text}",)
+            ),
             unit="none",
         ),
     ]
@@ -175,7 +184,7 @@ def _tail_sampling() -> list[Panel]:
         graph(
             "Dropped before a decision",
             "Traces in each interval: num_traces is too small for the rate and decision_wait.",
-            Query(grown(_own("otelcol_processor_tail_sampling_sampling_trace_dropped_too_early"), "", RATE), "traces"),
+            Query(grown(_DROPPED_EARLY, "", RATE), "traces"),
             unit="none",
             width=8,
         ),
@@ -187,8 +196,7 @@ def _collector() -> list[Panel]:
         graph(
             "Memory",
             "Resident, of each Collector. The memory limiter refuses data before it runs out.",
-            Query("otelcol_process_memory_rss", "{{instance}}"),
-            Query("otelcol_process_memory_rss_bytes", "{{instance}}"),
+            Query('max by (instance) ({__name__=~"otelcol_process_memory_rss(_bytes)?"})', "{{instance}}"),
             unit="bytes",
             width=8,
         ),

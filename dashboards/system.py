@@ -81,7 +81,7 @@ def _loops() -> list[Panel]:
             width=8,
             steps={1: "red"},
         ),
-        heat("Spread of lag", "How many probes were late by each range of times.", _LAG, width=8),
+        heat("Spread of lag", "How many probes were late by each range of times.", _LAG, width=8, exemplars=False),
     ]
 
 
