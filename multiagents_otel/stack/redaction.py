@@ -13,9 +13,7 @@ from multiagents_otel import semconv
 
 __all__ = ["region"]
 
-_ANYBODYS: Final = frozenset(
-    {semconv.STATUS, semconv.COMPONENT, semconv.SERVER_ADDRESS, semconv.MESSAGING_DESTINATION}
-)
+_ANYBODYS: Final = frozenset({semconv.STATUS, semconv.COMPONENT, semconv.SERVER_ADDRESS, semconv.MESSAGING_DESTINATION})
 """Others put texts and URLs into attributes of these names."""
 
 _NAMES: Final = (
@@ -32,7 +30,7 @@ _SCHEME: Final = r"(?:bearer|basic|digest|token|negotiate|apikey|aws4-hmac-sha25
 _SEPARATOR: Final = r"""\\{0,8}["']?[ \t]{0,8}[:=]{1,2}>?[ \t]{0,8}"""
 # Never begins with an asterisk: what has been redacted before stays as it is.
 _VALUE: Final = (
-    r'''(?:"(?:[^"\\\n*]|\\.)(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n*]|\\.)(?:[^'\\\n]|\\.)*'?|\\{1,8}["'][^"'\\*][^"'\\]*|'''
+    r"""(?:"(?:[^"\\\n*]|\\.)(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n*]|\\.)(?:[^'\\\n]|\\.)*'?|\\{1,8}["'][^"'\\*][^"'\\]*|"""
     rf"""[\[({{][^\[\](){{}}]*[\])}}]?|(?:{_SCHEME})?[^\s,;&\[\](){{}}<"'*\\][^\s,;&)}}\]<]*)"""
 )
 _QUOTED: Final = r"""b?["'][^"'*][^"']*"""
