@@ -166,12 +166,15 @@ def _grafana(values: Values) -> dict[str, Any]:
         values["grafana_image"],
         [
             _file("grafana/provisioning", "/etc/grafana/provisioning"),
-            _file("grafana/dashboards", "/etc/grafana/dashboards"),
+            _file("grafana/dashboards", "/var/lib/grafana/dashboards"),
             _volume("grafana-data"),
         ],
-        # The first login is admin and admin, and Grafana asks for a new password; or this one.
-        tmpfs=["/tmp"],  # noqa: S108 - the container's own
-        environment={"GF_SECURITY_ADMIN_PASSWORD": None, "GF_ANALYTICS_REPORTING_ENABLED": "false"},
+        environment={
+            "PROMETHEUS_URL": f"http://localhost:{_port(values, 'prometheus_address')}",
+            "TRACES_URL": "${TRACES_URL:-http://localhost:3200}",
+            "GF_SECURITY_ADMIN_PASSWORD": None,  # else the first login, admin and admin, is asked for one
+            "GF_ANALYTICS_REPORTING_ENABLED": "false",
+        },
         healthcheck=_healthy("http://localhost:3000/api/health"),
     )
 
