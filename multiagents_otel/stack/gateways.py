@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from multiagents_otel.stack.parameter import Values
+from multiagents_otel.stack.parameter import ParameterError, Values
 
 _DIGITS: Final = 4
 """Of the trace id's hexadecimal ones: shares are equal to one part in 65,536."""
 
 
 def addresses(values: Values) -> list[str]:
-    """The gateways' addresses, in their order. ValueError: there is none, or one stands there twice."""
+    """The gateways' addresses, in their order. ParameterError: there is none, or one stands there twice."""
     found = [address.strip() for address in values["gateways"].split(",") if address.strip()]
     if not found or len(set(found)) < len(found):
-        raise ValueError(f"gateways: {values['gateways']!r} is not a list of different addresses")
+        raise ParameterError(f"gateways: {values['gateways']!r} is not a list of different addresses")
     return found
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from multiagents_otel.stack import gateways, redaction
+from multiagents_otel.stack import application, gateways, redaction
 from multiagents_otel.stack.parameter import Values
 
 GENERATED: Final[dict[str, Callable[[Values], Sequence[str]]]] = {
+    "application": application.variables,
     "redaction": lambda _: redaction.region(),
     **gateways.REGIONS,
 }
