@@ -72,11 +72,11 @@ def test_without_go_the_collectors_message_says_what_to_do(machine: Machine, go:
     output = _fails(machine.run("collector", GO=str(machine.bin / "go"), PYTHON=str(no_wheel)))
     assert "there is no Go 1.25.0 or later" in output
     assert "https://go.dev/dl" in output
-    assert "otel/opentelemetry-collector-contrib:0.155.0" in output
+    assert "otel/opentelemetry-collector-contrib:0.156.0" in output
     assert machine.tools == {}
 
 
-@pytest.mark.parametrize(("version", "taken"), [("0.155.0", True), ("0.160.2", True), ("0.154.1", False)])
+@pytest.mark.parametrize(("version", "taken"), [("0.156.0", True), ("0.160.2", True), ("0.155.0", False)])
 def test_without_go_a_ready_made_collector_is_taken_if_it_is_new_enough(
     machine: Machine, version: str, taken: bool
 ) -> None:
@@ -103,7 +103,7 @@ def test_without_go_the_collector_is_built_with_go_out_of_a_wheel(machine: Machi
     with machine.run("collector", GO="/no/go", HOME=str(Path.home()), PYTHON=sys.executable) as process:
         process.wait_ok(900)
     with Process([machine.tools["otelcol"], "--version"]) as process:
-        assert process.wait_ok().strip() == "otelcol-multiagents version 0.155.0"
+        assert process.wait_ok().strip() == "otelcol-multiagents version 0.156.0"
 
 
 def test_tools_on_the_path_are_linked_into_one_place(machine: Machine) -> None:

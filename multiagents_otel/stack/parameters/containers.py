@@ -14,7 +14,7 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("service_name", "text", "orders", "what the application calls itself, in application.env"),
     Parameter("otlp_endpoint", "text", "http://localhost:4318", "where the application sends to, over HTTP"),
     Parameter("tail_sampling", "flag", "false", "docker-compose's Collector samples: tail-sampling.yaml"),
-    Parameter("collector_image", "text", "otel/opentelemetry-collector-contrib:0.155.0", "container of the Collector"),
+    Parameter("collector_image", "text", "otel/opentelemetry-collector-contrib:0.156.0", "container of the Collector"),
     Parameter("prometheus_image", "text", "prom/prometheus:v2.42.0", "container of Prometheus"),
     Parameter("alertmanager_image", "text", "prom/alertmanager:v0.25.0", "container of Alertmanager"),
     Parameter("grafana_image", "text", "grafana/grafana:11.6.0", "container of Grafana"),
