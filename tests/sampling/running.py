@@ -17,6 +17,8 @@ ONE_MACHINE: Final = ("collector.yaml",)
 SAMPLING: Final = ("collector.yaml", "tail-sampling.yaml")
 AGENT: Final = ("collector.yaml", "agent.yaml")
 GATEWAY: Final = ("collector.yaml", "tail-sampling.yaml", "gateway.yaml")
+GATEWAY_FOR_ALL: Final = ("collector.yaml", "gateway.yaml")
+"""A gateway that passes everything on."""
 
 _SAMPLE: Final = re.compile(r"(?P<name>\w+?)(?:_total)?(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
 
@@ -68,13 +70,15 @@ def one_collector(place: Path, backend: OtlpReceiver, **parameters: object) -> I
 
 
 @contextmanager
-def gateways(place: Path, backend: OtlpReceiver, count: int = 2, **parameters: object) -> Iterator[Pipeline]:
+def gateways(
+    place: Path, backend: OtlpReceiver, files: tuple[str, ...] = GATEWAY, count: int = 2, **parameters: object
+) -> Iterator[Pipeline]:
     """An agent, and gateways behind it that send to the backend."""
     with ExitStack() as started:
         samplers = [
-            started.enter_context(collector(place / f"gateway-{number}", *GATEWAY, backend=backend, **parameters))
+            started.enter_context(collector(place / f"gateway-{number}", *files, backend=backend, **parameters))
             for number in range(count)
         ]
         addresses = ", ".join(f"127.0.0.1:{sampler.ports['otlp_grpc_port']}" for sampler in samplers)
-        agent = started.enter_context(collector(place / "agent", *AGENT, gateways=addresses))
+        agent = started.enter_context(collector(place / "agent", *AGENT, gateways=addresses, **parameters))
         yield Pipeline(agent, samplers)

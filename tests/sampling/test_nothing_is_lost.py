@@ -11,7 +11,7 @@ import pytest
 
 from tests.sampling.backend import Backend
 from tests.sampling.load import Load
-from tests.sampling.running import ONE_MACHINE, client, figure, gateways
+from tests.sampling.running import GATEWAY_FOR_ALL, ONE_MACHINE, client, figure, gateways
 from tests.support.collectors import Running, collector
 from tests.support.expected import COMPLETED
 from tests.support.services import wait_until
@@ -89,24 +89,23 @@ def test_all_that_was_accepted_arrives_after_two_kills_while_a_backend_over_grpc
         survive("refuses connections", backend, running)
 
 
-def test_all_that_an_agent_accepted_arrives_though_a_gateway_and_the_agent_are_killed(
+def test_all_that_an_agent_accepted_arrives_though_gateways_that_do_not_sample_and_the_agent_are_killed(
     backend: Backend, tmp_path: Path
 ) -> None:
-    """Everything is sampled, so that no gateway holds anything back."""
-    chosen = {"healthy_percent": 100, "backend_retry_interval": "1s"}
-    with gateways(tmp_path, backend, **chosen) as pipeline, Load(pipeline.entry, seed=7) as load:
-        accept_more(load)
-        pipeline.samplers[0].service.kill9()
-        accept_more(load)
-        pipeline.entry.service.kill9()
-        pipeline.entry.service.start()
-        accept_more(load)
-        pipeline.samplers[0].service.start()
-        accept_more(load)
-        pipeline.samplers[1].service.kill9()
-        pipeline.samplers[1].service.start()
-        accept_more(load)
-    load.check_arrived(backend)
+    with gateways(tmp_path, backend, GATEWAY_FOR_ALL, backend_retry_interval="1s") as pipeline:
+        with Load(pipeline.entry, seed=7) as load:
+            accept_more(load)
+            pipeline.samplers[0].service.kill9()
+            accept_more(load)
+            pipeline.entry.service.kill9()
+            pipeline.entry.service.start()
+            accept_more(load)
+            pipeline.samplers[0].service.start()
+            accept_more(load)
+            pipeline.samplers[1].service.kill9()
+            pipeline.samplers[1].service.start()
+            accept_more(load)
+        load.check_arrived(backend)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 500])
