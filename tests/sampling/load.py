@@ -33,9 +33,9 @@ class Load:
         self._seed = seed
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
-        self.spans: Final[list[str]] = []
+        self.spans: list[str] = []
         """Trace and span id of each span that was accepted."""
-        self.records: Final[list[str]] = []
+        self.records: list[str] = []
         """The body of each log record that was accepted."""
 
     def __enter__(self) -> Load:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.support.collectors import Running, collector
 from tests.support.receiver import OtlpReceiver
@@ -63,7 +63,7 @@ class Pipeline:
 
 
 @contextmanager
-def one_collector(place: Path, backend: OtlpReceiver, **parameters: object) -> Iterator[Pipeline]:
+def one_collector(place: Path, backend: OtlpReceiver, **parameters: Any) -> Iterator[Pipeline]:
     """A single Collector that samples."""
     with collector(place, *SAMPLING, backend=backend, **parameters) as sampler:
         yield Pipeline(sampler, [sampler])
@@ -71,7 +71,7 @@ def one_collector(place: Path, backend: OtlpReceiver, **parameters: object) -> I
 
 @contextmanager
 def gateways(
-    place: Path, backend: OtlpReceiver, files: tuple[str, ...] = GATEWAY, count: int = 2, **parameters: object
+    place: Path, backend: OtlpReceiver, files: tuple[str, ...] = GATEWAY, count: int = 2, **parameters: Any
 ) -> Iterator[Pipeline]:
     """An agent, and gateways behind it that send to the backend."""
     with ExitStack() as started:

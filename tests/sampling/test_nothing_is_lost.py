@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.support.traffic import Shape, trace_ids, traces
 OUTAGES: Final[dict[str, Callable[[Backend], None]]] = {
     "refuses connections": Backend.unplug,
     "lets requests time out": Backend.hang,
-    **{f"answers {status}": lambda backend, status=status: backend.refuse(status) for status in (429, 502, 503, 504)},
+    **{f"answers {status}": partial(Backend.refuse, status=status) for status in (429, 502, 503, 504)},
 }
 MEANWHILE: Final = 500
 """Spans that are accepted in each part of an outage."""
@@ -84,8 +85,8 @@ def test_all_that_was_accepted_arrives_after_60_seconds_in_which_the_backend(
 def test_all_that_was_accepted_arrives_after_two_kills_while_a_backend_over_grpc_is_away(
     backend: Backend, tmp_path: Path
 ) -> None:
-    chosen = {"exporter": "otlp_grpc", "backend_retry_interval": "1s"}
-    with collector(tmp_path, *ONE_MACHINE, backend=backend, **chosen) as running:  # type: ignore[arg-type]
+    chosen: dict[str, Any] = {"exporter": "otlp_grpc", "backend_retry_interval": "1s"}
+    with collector(tmp_path, *ONE_MACHINE, backend=backend, **chosen) as running:
         survive("refuses connections", backend, running)
 
 

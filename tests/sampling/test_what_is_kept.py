@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_one_whose_callers_span_ends_first_is_kept_whole_with_it(pipeline: Pipel
 def test_one_that_outlives_the_window_of_others_and_fails_at_its_end_is_kept_whole(
     backend: Backend, tmp_path: Path
 ) -> None:
-    chosen = {"healthy_percent": 0, "decision_wait": "5m", "decision_wait_after_root": "1s"}
+    chosen: dict[str, Any] = {"healthy_percent": 0, "decision_wait": "5m", "decision_wait_after_root": "1s"}
     with gateways(tmp_path, backend, **chosen) as pipeline:
         trace_id, short = next(IDS), next(IDS)
         shape = Shape(COMPLETED.replace(f"{ROOT} INTERNAL", f"{ROOT} INTERNAL ERROR ValueError"))
