@@ -1,0 +1,163 @@
+"""The Collector in a cluster: agents and gateways.
+
+Applications send to the agent of their node, and the agents share out the traces among the gateways.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from multiagents_otel.stack import gateways, memory
+from multiagents_otel.stack.kubernetes.objects import (
+    HARDENED,
+    PROJECT,
+    USER,
+    Object,
+    claim,
+    config_map,
+    container_ports,
+    labels,
+    made,
+    pod,
+    probes,
+    resources,
+    selecting,
+    service,
+)
+from multiagents_otel.stack.parameters import Values
+
+AGENT: Final = f"{PROJECT}-agent"
+GATEWAY: Final = f"{PROJECT}-gateway"
+
+_AGENT_FILES: Final = ("collector.yaml", "agent.yaml")
+_GATEWAY_FILES: Final = ("collector.yaml", "tail-sampling.yaml", "gateway.yaml")
+"""Each lies on top of the one before it."""
+
+_BACKEND: Final = f"{PROJECT}-backend"
+"""The Secret whose keys are the environment variables for the backend, its address and headers."""
+
+_CONFIG: Final = "/etc/otelcol"
+_STORAGE: Final = "/var/lib/otelcol"
+
+_OTLP: Final = {"otlp-grpc": "otlp_grpc_port", "otlp-http": "otlp_http_port"}
+_PORTS: Final = {**_OTLP, "metrics": "export_port", "telemetry": "collector_metrics_port", "health": "health_port"}
+"""The ports of a Collector: the names that Services and monitors know them by, and their parameters."""
+
+_HOST: Final = re.compile(r"(?P<name>[a-z][a-z0-9-]*)[^:/]*:\d+")
+"""A gateway's address whose host is a name; the rest of it, the namespace and the cluster, is the cluster's matter."""
+
+
+def agent(files: Mapping[str, str], values: Values) -> list[Object]:
+    """The agent: its files, the address for applications, and a pod on each node."""
+    data = {file: files[file] for file in _AGENT_FILES}
+    queue = {"name": "queue", "hostPath": {"path": f"/var/lib/{AGENT}", "type": "DirectoryOrCreate"}}
+    template = pod(
+        AGENT,
+        data,
+        # The queue is the node's, so that it outlives the pod; the node makes its folder as root.
+        initContainers=[_owner(values)],
+        containers=[_collector(data, values)],
+        volumes=[_files(AGENT), queue],
+        tolerations=[{"operator": "Exists", "effect": "NoSchedule"}],
+    )
+    update = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}
+    spec = {**selecting(AGENT), "updateStrategy": update, "template": template}
+    return [
+        config_map(AGENT, data),
+        # An application sends to the agent of its own node.
+        service(AGENT, labels(AGENT), _ports(_OTLP, values), internalTrafficPolicy="Local"),
+        made("apps/v1", "DaemonSet", AGENT, spec=spec),
+    ]
+
+
+def gateway(files: Mapping[str, str], values: Values) -> list[Object]:
+    """The gateways: their files, a name for each, and their pods, as many as the agents know of."""
+    data = {file: files[file] for file in _GATEWAY_FILES}
+    apart = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": labels(GATEWAY)},
+    }
+    template = pod(
+        GATEWAY,
+        data,
+        terminationGracePeriodSeconds=60,
+        containers=[_collector(data, values)],
+        volumes=[_files(GATEWAY)],
+        topologySpreadConstraints=[apart],
+    )
+    spec = {
+        "serviceName": GATEWAY,
+        "replicas": len(gateways.addresses(values)),
+        "podManagementPolicy": "Parallel",
+        **selecting(GATEWAY),
+        "template": template,
+        "volumeClaimTemplates": [claim("queue", int(values["gateway_storage"]))],
+    }
+    return [
+        config_map(GATEWAY, data),
+        service(GATEWAY, labels(GATEWAY), _ports(["otlp-grpc"], values), clusterIP="None"),
+        *(_named(name, number, values) for number, name in _names(values)),
+        made("apps/v1", "StatefulSet", GATEWAY, spec=spec),
+        made("policy/v1", "PodDisruptionBudget", GATEWAY, spec={"maxUnavailable": 1, **selecting(GATEWAY)}),
+    ]
+
+
+def _names(values: Values) -> Iterable[tuple[int, str]]:
+    """The names by which the agents' file knows the gateways, with their numbers."""
+    hosts = (_HOST.fullmatch(address) for address in gateways.addresses(values))
+    return [(number, host["name"]) for number, host in enumerate(hosts) if host]
+
+
+def _named(name: str, number: int, values: Values) -> Object:
+    one = {"statefulset.kubernetes.io/pod-name": f"{GATEWAY}-{number}"}
+    # Known also while it isn't ready: its share of the traces waits for it, nobody else could take it.
+    return service(name, one, _ports(["otlp-grpc"], values), publishNotReadyAddresses=True)
+
+
+def _ports(names: Iterable[str], values: Values) -> dict[str, int]:
+    served = [name for name in names if name != "metrics" or values["export_prometheus"] == "true"]
+    return {name: int(values[_PORTS[name]]) for name in served}
+
+
+def _files(name: str) -> Object:
+    return {"name": "files", "configMap": {"name": name}}
+
+
+def _owner(values: Values) -> Object:
+    alone = {"runAsNonRoot": False, "runAsUser": 0, "capabilities": {"drop": ["ALL"], "add": ["CHOWN"]}}
+    return {
+        "name": "queue-owner",
+        "image": values["busybox_image"],
+        "command": ["chown", f"{USER}:{USER}", _STORAGE],
+        "securityContext": {**HARDENED, **alone},
+        "resources": resources(16, "10m"),
+        "volumeMounts": [{"name": "queue", "mountPath": _STORAGE}],
+    }
+
+
+def _collector(data: Mapping[str, str], values: Values) -> Object:
+    texts = list(data.values())
+    variables = {
+        "COLLECTOR_HOST": "0.0.0.0",  # noqa: S104 - of the pod
+        "COLLECTOR_STORAGE": _STORAGE,
+        "GOMEMLIMIT": f"{memory.refusing(texts)}MiB",
+    }
+    return {
+        "name": "collector",
+        "image": values["collector_image"],
+        "args": [f"--config={_CONFIG}/{file}" for file in data],
+        "env": [{"name": name, "value": value} for name, value in variables.items()],
+        "envFrom": [{"secretRef": {"name": _BACKEND, "optional": True}}],
+        "ports": container_ports(_ports(_PORTS, values)),
+        "resources": resources(memory.needed(texts), "250m"),
+        **probes("/", "health"),
+        "securityContext": HARDENED,
+        "volumeMounts": [
+            {"name": "files", "mountPath": _CONFIG, "readOnly": True},
+            {"name": "queue", "mountPath": _STORAGE},
+        ],
+    }

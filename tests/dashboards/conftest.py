@@ -1,0 +1,165 @@
+"""One whole pipeline for the module: the application in processes, the Collector, Prometheus with the rules."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.dashboards import application
+from tests.dashboards.boards import EVERYTHING, Target, interpolated, seconds
+from tests.integration.conftest import Orders
+from tests.support.collectors import FOLDER, Running, collector, rendered
+from tests.support.ports import free_port
+from tests.support.processes import Process
+from tests.support.receiver import OtlpReceiver, ReceivedSpan
+from tests.support.redis_server import RedisServer
+from tests.support.sagas import order_payload
+from tests.support.services import Alertmanager, Prometheus, wait_until
+
+CHOSEN: Final = {**EVERYTHING, "export": "1s", "alive": "10s"}
+"""What a reader has chosen whose application exports twice a second."""
+
+MONITORED: Final = {"worker_monitoring": {"enabled": True}}
+
+COMPLETED: Final = 5
+FAILED: Final = 2
+STALLED: Final = 2
+
+
+@dataclass
+class Stack:
+    """The pipeline, and what was done in it."""
+
+    orders: Orders
+    collector: Running
+    prometheus: Prometheus
+    backend: OtlpReceiver
+    began: float
+    transactions: dict[str, str]
+    """Transaction ids of the orders that ended, by their state."""
+
+    def value(self, expr: str, *, at: float | None = None, **chosen: str) -> dict[tuple[tuple[str, str], ...], float]:
+        """What a panel of one number or a table shows, over everything since the beginning."""
+        end = time.time() if at is None else at
+        return self.prometheus.query(self.filled(expr, end, chosen), time=end)
+
+    def series(self, expr: str, *, end: float | None = None, **chosen: str) -> list[dict[str, Any]]:
+        """What a graph shows, over everything since the beginning."""
+        end = time.time() if end is None else end
+        filled = self.filled(expr, end, chosen)
+        found: list[dict[str, Any]] = self.prometheus.api(
+            "query_range", query=filled, start=self.began, end=end, step=seconds(CHOSEN["export"])
+        )["result"]
+        return found
+
+    def shown(self, target: Target, end: float) -> list[float]:
+        """Every value of a query as its panel asks for it."""
+        if target.is_instant:
+            return list(self.value(target.expr, at=end).values())
+        return [float(value) for each in self.series(target.expr, end=end) for _at, value in each["values"]]
+
+    def filled(self, expr: str, end: float, chosen: Mapping[str, str]) -> str:
+        return interpolated(expr, {**CHOSEN, **chosen}, end - self.began, seconds(CHOSEN["export"]))
+
+    def worker(self, **env: str) -> Process:
+        return self.orders.worker(env={**self._environment, **env}, config=MONITORED, track_payload_size=True)
+
+    def orchestrator(self) -> Process:
+        return self.orders.orchestrator(env=self._environment, config=MONITORED, track_payload_size=True)
+
+    def faulty(self) -> Process:
+        return self.orders.program(application.PROGRAM, "shop", env=self._environment)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return self.collector.environment(interval_ms=500)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The pipeline after a run with failures, lost and doubled commands and a fault of the backend."""
+    folder = tmp_path_factory.mktemp("stack")
+    with ExitStack() as running:
+        enter = running.enter_context
+        backend, redis = enter(OtlpReceiver()), enter(RedisServer())
+        started = enter(collector(folder, "collector.yaml", backend=backend))
+        prometheus = _monitored(running, folder, started)
+        began = time.time()
+        orders = enter(Orders(redis, backend))
+        made = Stack(orders, started, prometheus, backend, began, {})
+        _run(made)
+        yield made
+
+
+def _monitored(running: ExitStack, folder: Path, started: Running) -> Prometheus:
+    port, alerting = free_port(), free_port()
+    rules = [str(path.relative_to(FOLDER)) for path in (FOLDER / "prometheus/rules").glob("*.yaml")]
+    config, *_rules = rendered(
+        folder,
+        "prometheus/prometheus.yaml",
+        *rules,
+        scrape_interval="1s",
+        evaluation_interval="1s",
+        collector_metrics=f"127.0.0.1:{started.ports['export_port']}",
+        collector_own_metrics=f"127.0.0.1:{started.ports['collector_metrics_port']}",
+        alertmanager_address=f"127.0.0.1:{alerting}",
+        prometheus_address=f"127.0.0.1:{port}",
+    )
+    quiet = folder / "alertmanager.yaml"
+    quiet.write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
+    running.enter_context(Alertmanager(quiet, folder / "alertmanager", alerting))
+    return running.enter_context(Prometheus(config, folder / "data", port))
+
+
+def _run(stack: Stack) -> None:
+    orders = stack.orders
+    # Nobody takes compensations yet: those of the first failure are lost.
+    worker, orchestrator = stack.worker(COMPENSATIONS="nobody"), stack.orchestrator()
+    faulty = stack.faulty()
+    failing = order_payload(fail_at="ship_order")
+    ended = [orders.order(orchestrator, order_payload(), number + 1) for number in range(COMPLETED - 1)]
+    ended.append(orders.order(orchestrator, failing, COMPLETED))
+    # A second replica executes everything again, and takes the compensations.
+    replica = stack.worker()
+    orders.redis.wait_subscribed("multiagent:command.ship_order", count=2, timeout=30)
+    ended.append(orders.order(orchestrator, order_payload(), COMPLETED + 1))
+    ended.append(orders.order(orchestrator, failing, COMPLETED + 2))
+    orders.stop(worker, replica)
+    stack.transactions |= {state: transaction for transaction, state in ended}
+    stack.transactions["stalled"] = _lose(orchestrator, COMPLETED + 3)
+    stack.backend.wait_for(lambda received: any(_is_root(span, stack, "stalled") for span in received.spans))
+    _refused(stack, orchestrator)
+    orders.stop(faulty)
+    wait_until(lambda: _scraped(stack.prometheus), "Prometheus has scraped the end of the run")
+
+
+def _lose(orchestrator: Process, number: int) -> str:
+    """Start an order (the number-th) that no worker is there for: its transaction id."""
+    orchestrator.send_line(json.dumps({**order_payload(), "wait": False}))
+    return orchestrator.wait_line("started ", count=number).split()[1]
+
+
+def _is_root(span: ReceivedSpan, stack: Stack, state: str) -> bool:
+    is_workflow = span.name.startswith("workflow.")
+    return is_workflow and span.attributes["workflow.transaction_id"] == stack.transactions[state]
+
+
+def _refused(stack: Stack, orchestrator: Process) -> None:
+    """One more order is lost, and the backend takes nothing of it."""
+    counters = [f"otelcol_exporter_send_failed_{signal}" for signal in ("spans", "log_records", "metric_points")]
+    stack.backend.refuse(400)
+    _lose(orchestrator, COMPLETED + 4)
+    wait_until(lambda: all(map(stack.collector.counted, counters)), "the backend has refused every signal")
+    stack.backend.accept()
+
+
+def _scraped(prometheus: Prometheus) -> bool:
+    stalls = prometheus.query("sum(multiagents_workflow_stalls_total)")
+    return sum(stalls.values()) == STALLED and bool(prometheus.query("otelcol_exporter_send_failed_metric_points"))
