@@ -41,7 +41,7 @@ def urls(ports: Mapping[str, int]) -> dict[str, str]:
 
 
 def parameters(ports: Mapping[str, int]) -> dict[str, str]:
-    """The same as parameters of the pipeline's files: where a part listens, where the others find it, how often they look."""
+    """The same as parameters of the pipeline's files: who listens where, finds whom where, and looks how often."""
     address = {name: f"{HOST}:{port}" for name, port in ports.items()}
     return {
         "otlp_grpc_port": str(ports["otlp_grpc"]),
