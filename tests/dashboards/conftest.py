@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,15 +23,16 @@ from tests.support.receiver import OtlpReceiver, ReceivedSpan
 from tests.support.redis_server import RedisServer
 from tests.support.sagas import order_payload
 from tests.support.services import Alertmanager, Prometheus, wait_until
+from tests.support.traffic import Client, Shape, log_record, logs, trace_ids, traces
 
 CHOSEN: Final = {**EVERYTHING, "export": "1s", "alive": "10s"}
-"""What a reader has chosen whose application exports twice a second."""
+"""What a reader has chosen whose application exports once a second."""
 
 MONITORED: Final = {"worker_monitoring": {"enabled": True}}
 
 COMPLETED: Final = 5
 FAILED: Final = 2
-STALLED: Final = 2
+STALLED: Final = 1
 EXECUTED: Final = 3 * (COMPLETED + FAILED + 1)
 """Executions of workers: three an order, and those of the last order twice."""
 
@@ -41,14 +42,15 @@ class Stack:
     """The pipeline, and what was done in it."""
 
     orders: Orders
+    orchestrator: Process
     collector: Running
     prometheus: Prometheus
     backend: OtlpReceiver
     began: float
-    before_kill: float
+    before_kill: float = 0.0
     """When the worker's process still lived."""
-    transactions: dict[str, str]
-    """Transaction ids of the orders that ended, by their state."""
+    transactions: dict[str, str] = field(default_factory=dict)
+    """The transaction id of one order, by the state in which it ended."""
 
     def value(self, expr: str, *, at: float | None = None, **chosen: str) -> dict[tuple[tuple[str, str], ...], float]:
         """What a panel of one number or a table shows, over everything since the beginning."""
@@ -82,18 +84,6 @@ class Stack:
     def filled(self, expr: str, end: float, chosen: Mapping[str, str]) -> str:
         return interpolated(expr, {**CHOSEN, **chosen}, end - self.began, seconds(CHOSEN["export"]))
 
-    def worker(self) -> Process:
-        worker = self.orders.program(application.PROGRAM, "worker", env=self._environment)
-        self.orders.redis.wait_subscribed(*COMMANDS, timeout=30)
-        return worker
-
-    def orchestrator(self) -> Process:
-        return self.orders.orchestrator(env=self._environment, config=MONITORED, track_payload_size=True)
-
-    @property
-    def _environment(self) -> dict[str, str]:
-        return self.collector.environment(interval_ms=500)
-
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
@@ -110,8 +100,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         prometheus = _monitored(running, folder, started)
         began = time.time()
         orders = enter(Orders(redis, backend))
-        made = Stack(orders, started, prometheus, backend, began, 0.0, {})
-        _run(made)
+        environment = started.environment(interval_ms=1000)
+        worker = orders.program(application.PROGRAM, "worker", env=environment)
+        redis.wait_subscribed(*COMMANDS, timeout=30)
+        orchestrator = orders.orchestrator(env=environment, config=MONITORED, track_payload_size=True)
+        made = Stack(orders, orchestrator, started, prometheus, backend, began)
+        _run(made, worker)
         yield made
 
 
@@ -122,7 +116,7 @@ def _monitored(running: ExitStack, folder: Path, started: Running) -> Prometheus
         folder,
         "prometheus/prometheus.yaml",
         *rules,
-        scrape_interval="1s",
+        scrape_interval="500ms",
         evaluation_interval="1s",
         collector_metrics=f"127.0.0.1:{started.ports['export_port']}",
         collector_own_metrics=f"127.0.0.1:{started.ports['collector_metrics_port']}",
@@ -135,15 +129,14 @@ def _monitored(running: ExitStack, folder: Path, started: Running) -> Prometheus
     return running.enter_context(Prometheus(config, folder / "data", port))
 
 
-def _run(stack: Stack) -> None:
-    orders, redis = stack.orders, stack.orders.redis
-    # Nobody takes compensations yet: those of the first failure are lost.
-    worker, orchestrator = stack.worker(), stack.orchestrator()
+def _run(stack: Stack, worker: Process) -> None:
+    orders, orchestrator, redis = stack.orders, stack.orchestrator, stack.orders.redis
     failing = order_payload(fail_at="ship_order")
     ended = [orders.order(orchestrator, order_payload())]
     # What is there from a series' beginning shows in no rate: the rest comes after a first scrape.
     _scraped(stack, "multiagents_worker_executions_total", 3)
     ended += [orders.order(orchestrator, order_payload(), number) for number in range(2, COMPLETED)]
+    # Nobody takes compensations yet: those of the first failure are lost.
     ended.append(orders.order(orchestrator, failing, COMPLETED))
     worker.send_line("compensate")
     worker.wait_line("compensating")
@@ -162,7 +155,7 @@ def _run(stack: Stack) -> None:
     wait_until(lambda: redis.command("PUBSUB", "NUMSUB", COMMANDS[0]) == [COMMANDS[0], 0], "nobody takes commands")
     stack.transactions["stalled"] = _lose(orchestrator, COMPLETED + 3)
     stack.backend.wait_for(lambda received: any(_is_root(span, stack, "stalled") for span in received.spans))
-    _refused(stack, orchestrator)
+    _refused(stack)
     _scraped(stack, "multiagents_workflow_stalls_total", STALLED)
     wait_until(lambda: stack.prometheus.query("otelcol_exporter_send_failed_metric_points"), "the refusals are scraped")
 
@@ -185,10 +178,14 @@ def _is_root(span: ReceivedSpan, stack: Stack, state: str) -> bool:
     return is_workflow and span.attributes["workflow.transaction_id"] == stack.transactions[state]
 
 
-def _refused(stack: Stack, orchestrator: Process) -> None:
-    """One more order is lost, and the backend takes nothing of it."""
+def _refused(stack: Stack) -> None:
+    """The backend refuses for good what another client sends, and the metrics of that time."""
     counters = [f"otelcol_exporter_send_failed_{signal}" for signal in ("spans", "log_records", "metric_points")]
+    trace = next(trace_ids(1))
+    client = Client(stack.collector.ports["otlp_http_port"])
     stack.backend.refuse(400)
-    _lose(orchestrator, COMPLETED + 4)
+    assert client.send("traces", traces(Shape("step.lost INTERNAL").stamped(trace))) == 200
+    assert client.send("logs", logs([log_record(trace, "lost")])) == 200
+    client.close()
     wait_until(lambda: all(map(stack.collector.counted, counters)), "the backend has refused every signal")
     stack.backend.accept()
