@@ -15,6 +15,9 @@ endif
 # The framework's source release: its guide, whose every snippet the tests run, and its examples.
 SOURCE := $(VENV)/framework-source/PKG-INFO
 
+# What the dashboards are made with needs a newer Python than the package, and is not there on an older one.
+MYPY_DASHBOARDS := $(BIN)/mypy --python-version 3.11 --no-warn-return-any dashboards
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup test lint format bench soak demo demo-picture clean
@@ -29,12 +32,14 @@ test: setup ## lint, types and all tests but the slow ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(MYPY_DASHBOARDS)
 	$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/matrix tests/guide tests
 
 lint: setup ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(MYPY_DASHBOARDS)
 
 format: setup ## mend what can be mended
 	$(BIN)/ruff check --fix .
@@ -63,7 +68,7 @@ $(BIN)/python:
 
 $(VENV)/.setup: pyproject.toml $(REDIS) $(SOURCE) | $(BIN)/python
 	@echo "installing the package, and what tests and lint need"
-	@$(BIN)/python -m pip install --quiet --editable '.[redis]' --group test --group neighbours --group stack --group lint
+	@$(BIN)/python -m pip install --quiet --editable '.[redis]' --group test --group neighbours --group stack --group dashboards --group lint
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.demo: pyproject.toml $(REDIS) | $(BIN)/python

@@ -77,7 +77,7 @@ class Stack:
         found = re.fullmatch(r"label_values\((.+),\s*(\w+)\)", query)
         assert found, query
         selector = interpolated(found[1], CHOSEN, 1, 1)
-        parameters = {"match[]": selector, "start": self.began, "end": time.time()}
+        parameters: dict[str, str | float] = {"match[]": selector, "start": self.began, "end": time.time()}
         values: list[str] = self.prometheus.api(f"label/{found[2]}/values", **parameters)
         return values
 
