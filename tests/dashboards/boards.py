@@ -44,7 +44,7 @@ class Target:
 
     @property
     def is_promql(self) -> bool:
-        return self.data["datasource"]["type"] == "prometheus"
+        return bool(self.data["datasource"]["type"] == "prometheus")
 
 
 class Board:
