@@ -7,12 +7,14 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
+import grpc  # type: ignore[import-untyped,unused-ignore]
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 
 from tests.support.collectors import Running
+from tests.support.otlp import service_name
 
 
 def value(of: Any) -> AnyValue:
@@ -78,3 +80,30 @@ def post(running: Running, path: str, body: bytes, headers: Mapping[str, str] | 
     except urllib.error.HTTPError as error:
         with error:
             return error.code
+
+
+def call(
+    address: str,
+    body: bytes,
+    *,
+    credentials: Any = None,
+    headers: Mapping[str, str] | None = None,
+    compression: Any = None,
+) -> str:
+    """Send a request for traces over gRPC: the name of the answer's status.
+
+    Args:
+        address: host and port.
+        body: of the request, whatever bytes.
+        credentials: of the channel; plain text without.
+        headers: with small names.
+        compression: of the body.
+    """
+    channel = grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address)
+    with channel:
+        export = channel.unary_unary(f"/{service_name('traces')}/Export")
+        try:
+            export(body, timeout=20, metadata=tuple((headers or {}).items()), compression=compression)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+    return "OK"
