@@ -1,4 +1,4 @@
-"""A redis-server for as long as it is needed."""
+"""A redis-server for as long as the demo runs."""
 
 import importlib.util
 import os
@@ -33,8 +33,7 @@ def running() -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     argv = [find(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"]
-    # A session of its own: a Ctrl-C ends it after those that use it, not with them.
-    server = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    server = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         wait_until_it_answers(server, port)
         yield f"redis://127.0.0.1:{port}"

@@ -24,13 +24,14 @@ PAUSE = 1 / float(os.environ.get("ORDERS_PER_SECOND", "5"))
 TOO_MANY, GIFT = 12, 100  # one of so many
 
 
-def workflow(name: str, last_step: str, last_worker: str) -> WorkflowDefinition:
-    """Validate, charge, and one step more."""
-    builder = WorkflowBuilder(name)
-    builder.add_step("validate", "validate_order")
-    builder.add_step("charge", "charge_payment", compensation="refund")
-    builder.add_step(last_step, last_worker)
-    return builder.build()
+def workflows() -> tuple[WorkflowDefinition, WorkflowDefinition]:
+    """Parcels and gifts. No worker is in both: each orchestrator would take the other's results for its own."""
+    parcels, gifts = WorkflowBuilder("order_processing"), WorkflowBuilder("gift_order")
+    parcels.add_step("validate", "validate_order")
+    parcels.add_step("charge", "charge_payment", compensation="refund")
+    parcels.add_step("ship", "ship_order")
+    gifts.add_step("wrap", "wrap_gift")
+    return parcels.build(), gifts.build()
 
 
 async def main() -> None:
@@ -38,7 +39,7 @@ async def main() -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     bus = RedisEventBus(REDIS_URL, monitoring_config=TO_FILE)
     store = RedisStateStore(REDIS_URL)
-    parcels, gifts = workflow("order_processing", "ship", "ship_order"), workflow("gift_order", "wrap", "wrap_gift")
+    parcels, gifts = workflows()
     orchestrators = {each: Orchestrator(each, bus, store, monitoring_config=TO_FILE) for each in (parcels, gifts)}
     await bus.start()
     for orchestrator in orchestrators.values():

@@ -1,10 +1,12 @@
 """Programs that run for as long as the stack does: found, started, watched and stopped."""
 
+import ctypes
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +34,12 @@ class Stop:
         self.asked = True  # no exception: it could fall between the start of a program and our note of it
 
 
+def _end_with_us() -> None:
+    """In a new program, before it is itself: if we are killed outright, the system ends it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 class Program:
     """A running program. It has a session of its own: a Ctrl-C reaches us alone, and we stop all in their order."""
 
@@ -40,7 +48,14 @@ class Program:
         self._log = log
         with log.open("wb") as output:
             self._child = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=cwd, env=env, start_new_session=True
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=cwd,
+                env=env,
+                start_new_session=True,
+                preexec_fn=_end_with_us,
             )
 
     def check(self) -> None:
@@ -58,9 +73,9 @@ class Program:
                 raise StackError(f"{self.name} is not ready after {READY:.0f} s; its output: {self._log}")
             time.sleep(0.05)
 
-    def says(self, line: str) -> bool:
-        """Whether it has printed this line."""
-        return line in self._log.read_text(errors="replace").splitlines()
+    def says(self, text: str) -> bool:
+        """Whether it has printed this text."""
+        return text in self._log.read_text(errors="replace")
 
     def end(self) -> None:
         """Ask it to end, and make it if it does not."""
