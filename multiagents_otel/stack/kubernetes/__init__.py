@@ -36,8 +36,9 @@ _FILES: Final[dict[str, tuple[_Maker, tuple[str, ...]]]] = {
     "alertmanager": (
         alerting.alertmanager,
         (
-            "An Alertmanager; Prometheus finds it at multiagents-otel-alertmanager:9093. Its secrets are files:",
+            "An Alertmanager. Its secrets are files:",
             "  kubectl create secret generic multiagents-otel-alertmanager --from-file=alertmanager/secrets",
+            "The operator's Prometheus is told of it: `alerting.alertmanagers`, name multiagents-otel-alertmanager, port http.",
         ),
     ),
 }
