@@ -27,7 +27,7 @@ from tests.support.traffic import Client, Shape, log_record, logs, trace_ids, tr
 
 FAILING = Shape("workflow.order_processing INTERNAL ERROR ValueError\n  step.charge INTERNAL ERROR ValueError")
 
-OPERATOR = {"PrometheusRule": PrometheusRule, "PodMonitor": PodMonitor}
+OPERATOR: dict[str, Any] = {"PrometheusRule": PrometheusRule, "PodMonitor": PodMonitor}
 VERSIONS = ("1.27", kubernetes_validate.latest_version())
 """The oldest whose schemas know `internalTrafficPolicy` and all else that is used, and the newest."""
 

@@ -38,7 +38,7 @@ _FILES: Final[dict[str, tuple[_Maker, tuple[str, ...]]]] = {
         (
             "An Alertmanager. Its secrets are files:",
             "  kubectl create secret generic multiagents-otel-alertmanager --from-file=alertmanager/secrets",
-            "The operator's Prometheus is told of it: `alerting.alertmanagers`, name multiagents-otel-alertmanager, port http.",
+            "The operator's Prometheus is told in `alerting.alertmanagers`: multiagents-otel-alertmanager, port http.",
         ),
     ),
 }
