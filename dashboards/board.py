@@ -72,7 +72,8 @@ WORKER: Final = chosen(
     "worker",
     "Worker",
     # A worker that nobody runs is known to those that send it commands.
-    'label_values({__name__=~"multiagents_(worker_executions|events_undelivered)_total", job=~"$job"}, worker_name)',
+    'label_values({__name__=~"multiagents_(worker_executions|events_undelivered)_total", job=~"$job",'
+    ' event_type!="CompensationEvent"}, worker_name)',
 )
 
 

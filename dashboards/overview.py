@@ -16,7 +16,7 @@ _COUNTING: Final = of("multiagents_workflows_total", 'status!="cancelled"')
 _COMPLETED: Final = of("multiagents_workflows_total", 'status="completed"')
 _DURATION: Final = of("multiagents_workflow_duration_seconds_bucket")
 _EVENTS: Final = of("multiagents_events_total")
-_EXECUTIONS: Final = of("multiagents_worker_executions_total")
+_EXECUTIONS: Final = of("multiagents_worker_executions_total", 'status!="cancelled"')
 
 
 def board() -> Dashboard:
@@ -54,7 +54,8 @@ def _totals() -> list[Panel]:
         ),
         number(
             "Executions failed",
-            "Share of the workers' executions that raised or timed out, in the time range.",
+            "Share of the workers' executions that raised or timed out, in the time range. Cancelled ones do not "
+            "count.",
             Query(ratio(grown(of("multiagents_worker_executions_total", 'status="error"')), grown(_EXECUTIONS))),
             unit="percentunit",
             decimals=2,

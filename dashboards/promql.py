@@ -21,16 +21,25 @@ def of(metric: str, *matchers: str) -> str:
 def alive(gauge: str) -> str:
     """Give a gauge of the processes that live.
 
-    The Collector repeats the last word of a process that was killed until the series expires. A living process is
-    told by its probe of the event loop, which is counted once a second.
+    The Collector repeats the last word of a process that has ended until the series expires. One that lives is told by
+    the probe of its event loop, counted once a second; one that ends in order says so.
     """
-    return f"({gauge} and on (job, instance) {_PROBED})"
+    return f"({gauge} and on (job, instance) ({_LIVING}))"
 
 
-_PROBED: Final = f"changes({of('multiagents_event_loop_lag_seconds_count')}[$alive]) > 0"
+_LIVING: Final = (
+    f"changes({of('multiagents_event_loop_lag_seconds_count')}[$alive]) > 0"
+    f" unless on (job, instance) {of('multiagents_process_running')} == 0"
+)
 
-PROCESSES: Final = f"count by (job) ({_PROBED})"
+PROCESSES: Final = f"count by (job) ({_LIVING})"
 """Living processes of each service."""
+
+GONE: Final = (
+    f"count by (job, instance) (last_over_time({of('multiagents_process_running')}[{RANGE}]) == 1"
+    f" unless on (job, instance) ({_LIVING}))"
+)
+"""Processes that lived within the time range, do not now, and did not end in order."""
 
 
 def rate(series: str, by: str = "") -> str:
@@ -39,14 +48,14 @@ def rate(series: str, by: str = "") -> str:
 
 
 def grown(series: str, by: str = "", window: str = RANGE) -> str:
-    """Give by how much a counter grew in the window, over all processes.
+    """Give by how much a counter grew in the window, over all processes: what it is less what it was before.
 
-    increase() does not see what a series was born with: the first error of a kind, all that a process counted before
-    its first export. That is added, where the series was not there before the window.
+    Exact: increase() extrapolates, and does not see what a series was born with: the first error of a kind, all that a
+    process counted before its first export. It is left for a counter that began anew under the same labels.
     """
-    born = f"min_over_time({series}[{window}]) unless present_over_time({series}[{_LOOK_BACK}] offset {window})"
-    # A label tells both parts apart: "or" would drop one of them.
-    return f'{_sum(by)} (increase({series}[{window}]) or label_replace({born}, "part", "born", "", ""))'
+    now, before = f"last_over_time({series}[{window}])", f"last_over_time({series}[{_LOOK_BACK}] offset {window})"
+    difference = f"({now} - ({before} or 0 * {now})) unless resets({series}[{window}]) > 0"
+    return f"{_sum(by)} (({difference}) >= 0 or increase({series}[{window}]))"
 
 
 def ratio(part: str, whole: str) -> str:

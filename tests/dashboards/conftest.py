@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -13,8 +14,8 @@ from typing import Any, Final
 import pytest
 
 from tests.dashboards import application
-from tests.dashboards.boards import EVERYTHING, Target, interpolated, seconds
-from tests.integration.conftest import Orders
+from tests.dashboards.boards import BOARDS, EVERYTHING, Target, interpolated, seconds
+from tests.integration.conftest import COMMANDS, Orders
 from tests.support.collectors import FOLDER, Running, collector, rendered
 from tests.support.ports import free_port
 from tests.support.processes import Process
@@ -31,6 +32,8 @@ MONITORED: Final = {"worker_monitoring": {"enabled": True}}
 COMPLETED: Final = 5
 FAILED: Final = 2
 STALLED: Final = 2
+EXECUTED: Final = 3 * (COMPLETED + FAILED + 1)
+"""Executions of workers: three an order, and those of the last order twice."""
 
 
 @dataclass
@@ -42,6 +45,8 @@ class Stack:
     prometheus: Prometheus
     backend: OtlpReceiver
     began: float
+    before_kill: float
+    """When the worker's process still lived."""
     transactions: dict[str, str]
     """Transaction ids of the orders that ended, by their state."""
 
@@ -60,22 +65,30 @@ class Stack:
         return found
 
     def shown(self, target: Target, end: float) -> list[float]:
-        """Every value of a query as its panel asks for it."""
+        """Every value of a query as its panel asks for it, then and before the worker was killed."""
         if target.is_instant:
-            return list(self.value(target.expr, at=end).values())
+            return [value for at in (self.before_kill, end) for value in self.value(target.expr, at=at).values()]
         return [float(value) for each in self.series(target.expr, end=end) for _at, value in each["values"]]
+
+    def offered(self, query: str) -> list[str]:
+        """The values of a variable, as Grafana asks for them."""
+        found = re.fullmatch(r"label_values\((.+),\s*(\w+)\)", query)
+        assert found, query
+        selector = interpolated(found[1], CHOSEN, 1, 1)
+        parameters = {"match[]": selector, "start": self.began, "end": time.time()}
+        values: list[str] = self.prometheus.api(f"label/{found[2]}/values", **parameters)
+        return values
 
     def filled(self, expr: str, end: float, chosen: Mapping[str, str]) -> str:
         return interpolated(expr, {**CHOSEN, **chosen}, end - self.began, seconds(CHOSEN["export"]))
 
-    def worker(self, **env: str) -> Process:
-        return self.orders.worker(env={**self._environment, **env}, config=MONITORED, track_payload_size=True)
+    def worker(self) -> Process:
+        worker = self.orders.program(application.PROGRAM, "worker", env=self._environment)
+        self.orders.redis.wait_subscribed(*COMMANDS, timeout=30)
+        return worker
 
     def orchestrator(self) -> Process:
         return self.orders.orchestrator(env=self._environment, config=MONITORED, track_payload_size=True)
-
-    def faulty(self) -> Process:
-        return self.orders.program(application.PROGRAM, "shop", env=self._environment)
 
     @property
     def _environment(self) -> dict[str, str]:
@@ -89,11 +102,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with ExitStack() as running:
         enter = running.enter_context
         backend, redis = enter(OtlpReceiver()), enter(RedisServer())
-        started = enter(collector(folder, "collector.yaml", backend=backend))
+        started = enter(
+            collector(
+                folder, "collector.yaml", "tail-sampling.yaml", backend=backend, decision_wait="2s", healthy_percent=100
+            )
+        )
         prometheus = _monitored(running, folder, started)
         began = time.time()
         orders = enter(Orders(redis, backend))
-        made = Stack(orders, started, prometheus, backend, began, {})
+        made = Stack(orders, started, prometheus, backend, began, 0.0, {})
         _run(made)
         yield made
 
@@ -119,25 +136,42 @@ def _monitored(running: ExitStack, folder: Path, started: Running) -> Prometheus
 
 
 def _run(stack: Stack) -> None:
-    orders = stack.orders
+    orders, redis = stack.orders, stack.orders.redis
     # Nobody takes compensations yet: those of the first failure are lost.
-    worker, orchestrator = stack.worker(COMPENSATIONS="nobody"), stack.orchestrator()
-    faulty = stack.faulty()
+    worker, orchestrator = stack.worker(), stack.orchestrator()
     failing = order_payload(fail_at="ship_order")
-    ended = [orders.order(orchestrator, order_payload(), number + 1) for number in range(COMPLETED - 1)]
+    ended = [orders.order(orchestrator, order_payload())]
+    # What is there from a series' beginning shows in no rate: the rest comes after a first scrape.
+    _scraped(stack, "multiagents_worker_executions_total", 3)
+    ended += [orders.order(orchestrator, order_payload(), number) for number in range(2, COMPLETED)]
     ended.append(orders.order(orchestrator, failing, COMPLETED))
-    # A second replica executes everything again, and takes the compensations.
-    replica = stack.worker()
-    orders.redis.wait_subscribed("multiagent:command.ship_order", count=2, timeout=30)
-    ended.append(orders.order(orchestrator, order_payload(), COMPLETED + 1))
-    ended.append(orders.order(orchestrator, failing, COMPLETED + 2))
-    orders.stop(worker, replica)
+    worker.send_line("compensate")
+    worker.wait_line("compensating")
+    ended.append(orders.order(orchestrator, failing, COMPLETED + 1))
+    # A second replica executes everything again.
+    worker.send_line("replicate")
+    worker.wait_line("replicated")
+    redis.wait_subscribed(*COMMANDS, count=2, timeout=30)
+    ended.append(orders.order(orchestrator, order_payload(), COMPLETED + 2))
     stack.transactions |= {state: transaction for transaction, state in ended}
+    _scraped(stack, "multiagents_worker_executions_total", EXECUTED)
+    processes = BOARDS["overview"].expr("Processes")
+    wait_until(lambda: list(stack.value(processes).values()) == [2], "both processes are known to live")
+    stack.before_kill = time.time()
+    worker.kill9()
+    wait_until(lambda: redis.command("PUBSUB", "NUMSUB", COMMANDS[0]) == [COMMANDS[0], 0], "nobody takes commands")
     stack.transactions["stalled"] = _lose(orchestrator, COMPLETED + 3)
     stack.backend.wait_for(lambda received: any(_is_root(span, stack, "stalled") for span in received.spans))
     _refused(stack, orchestrator)
-    orders.stop(faulty)
-    wait_until(lambda: _scraped(stack.prometheus), "Prometheus has scraped the end of the run")
+    _scraped(stack, "multiagents_workflow_stalls_total", STALLED)
+    wait_until(lambda: stack.prometheus.query("otelcol_exporter_send_failed_metric_points"), "the refusals are scraped")
+
+
+def _scraped(stack: Stack, counter: str, count: float) -> None:
+    def scraped() -> bool:
+        return list(stack.prometheus.query(f"sum({counter})").values()) == [count]
+
+    wait_until(scraped, f"Prometheus has {count} {counter}")
 
 
 def _lose(orchestrator: Process, number: int) -> str:
@@ -158,8 +192,3 @@ def _refused(stack: Stack, orchestrator: Process) -> None:
     _lose(orchestrator, COMPLETED + 4)
     wait_until(lambda: all(map(stack.collector.counted, counters)), "the backend has refused every signal")
     stack.backend.accept()
-
-
-def _scraped(prometheus: Prometheus) -> bool:
-    stalls = prometheus.query("sum(multiagents_workflow_stalls_total)")
-    return sum(stalls.values()) == STALLED and bool(prometheus.query("otelcol_exporter_send_failed_metric_points"))
