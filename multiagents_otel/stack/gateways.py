@@ -31,6 +31,10 @@ def _others(values: Values) -> list[str]:
     ]
 
 
+def _same_for_others(values: Values) -> list[str]:
+    return [f"otlp_grpc/gateway-{number}: *gateway" for number in range(1, len(addresses(values)))]
+
+
 def _default(signal: str) -> Callable[[Values], list[str]]:
     return lambda values: [f"- {signal}/gateway-{len(addresses(values)) - 1}"]
 
@@ -71,10 +75,11 @@ def _pipelines(values: Values) -> list[str]:
 REGIONS: Final[Mapping[str, Callable[[Values], Sequence[str]]]] = {
     "first_gateway": _first,
     "other_gateways": _others,
+    "same_for_other_gateways": _same_for_others,
     "traces_default": _default("traces"),
     "traces_table": _table("traces", "span"),
     "logs_default": _default("logs"),
     "logs_table": _table("logs", "log"),
     "gateway_pipelines": _pipelines,
 }
-"""The regions of agent.yaml, by name."""
+"""The regions of agent.yaml and of what goes on top of it, by name."""

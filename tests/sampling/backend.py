@@ -22,3 +22,13 @@ class Backend(OtlpReceiver):
         """Waits for these spans, and sees that there are no others."""
         self.wait_for(lambda _: len(self.names(trace_id)) >= len(names))
         assert self.names(trace_id) == sorted(names)
+
+    @property
+    def span_ids(self) -> set[str]:
+        """Trace and span id of each span."""
+        return {f"{span.trace_id} {span.span_id}" for span in self.spans}
+
+    @property
+    def bodies(self) -> set[str]:
+        """Those of the log records."""
+        return {str(record.body) for record in self.logs}
