@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from multiagents_otel.cli.command import FAILED, OK, USAGE
 from multiagents_otel.cli.terminal import safe
 from multiagents_otel.config import OptionError
-from multiagents_otel.stack.export import exported, write
 from multiagents_otel.stack.monitoring import Told, parameters_in
 from multiagents_otel.stack.parameters import PARAMETERS, ParameterError, Values, values
 from multiagents_otel.stack.secrets import SecretError, channels, write_secrets
@@ -80,6 +79,9 @@ def run(args: argparse.Namespace) -> int:
         return OK
     if args.directory is None:
         return _failed(USAGE, "a directory is needed, or --list")
+    # Other commands, that start in the same way, don't wait for it: it loads a YAML library.
+    from multiagents_otel.stack.export import exported, write
+
     directory: Path = args.directory
     try:
         chosen = _chosen(args)
