@@ -71,18 +71,26 @@ def check(*argv: str | Path, cwd: Path) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    "files",
-    [
-        ["collector.yaml"],
-        ["collector.yaml", "tail-sampling.yaml"],
-        ["collector.yaml", "agent.yaml"],
-        ["collector.yaml", "tail-sampling.yaml", "gateway.yaml"],
-    ],
-    ids="+".join,
-)
-def test_the_collector_takes_its_files_with_other_values(directory: Path, files: list[str]) -> None:
-    check(find("otelcol", "otelcol-contrib"), "validate", *(f"--config={file}" for file in files), cwd=directory)
+def commands() -> list[str]:
+    """How the Collector is started, as the files themselves say."""
+    texts = "\n".join(text for path, text in read().items() if not path.startswith(MADE))
+    whole = re.sub(r"\\\n#\s*", "", texts)
+    return sorted(set(re.findall(r"^# +otelcol-contrib( --config [^\n#]+)$", whole, re.M)))
+
+
+def test_every_way_to_start_a_collector_is_told_by_its_files() -> None:
+    told = {file for command in commands() for file in re.findall(r"[\w/-]+\.yaml", command)}
+    made_for_it = {
+        path for path, text in read().items() if path.endswith(".yaml") and re.search(r"^service:$", text, re.M)
+    }
+    made_for_it = {path for path in made_for_it if not path.startswith(MADE)}
+    assert made_for_it <= told
+    assert told <= set(read())
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_collector_takes_its_files_with_other_values(directory: Path, command: str) -> None:
+    check(find("otelcol", "otelcol-contrib"), "validate", *command.split(), cwd=directory)
 
 
 def test_prometheus_takes_its_files_with_other_values(directory: Path) -> None:
