@@ -155,7 +155,7 @@ def test_a_directory_that_is_not_empty_is_left_alone_unless_forced(run: Run, tmp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--set", "decision_wiat=3m"], "there is no parameter decision_wiat: decision_wait?"),
+        (["--set", "decision_wiat=3m"], "there is no parameter decision_wiat: did you mean decision_wait?"),
         (["--set", "decision_wait=soon"], "decision_wait: 'soon' is not a duration like 500ms, 30s, 10m, 2h or 7d"),
         (["--set", "decision_wait"], "--set decision_wait: NAME=VALUE is expected"),
         (["--export-port", "99999"], "export_port: 99999 is not between 1 and 65535"),

@@ -31,7 +31,7 @@ def values(chosen: Mapping[str, str] | None = None) -> dict[str, str]:
     for name in chosen or {}:
         if name not in PARAMETERS:
             near = get_close_matches(name, PARAMETERS, 1)
-            raise ParameterError(f"there is no parameter {name}" + (f": {near[0]}?" if near else ""))
+            raise ParameterError(f"there is no parameter {name}" + (f": did you mean {near[0]}?" if near else ""))
     given = {name: PARAMETERS[name].check(value) for name, value in (chosen or {}).items()}
     found = {name: row.default for name, row in PARAMETERS.items()} | given
     for address in set(_FOLLOWING) - set(given):
