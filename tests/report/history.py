@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Final
 
@@ -14,13 +15,18 @@ from tests.support.services import find
 
 Labels = tuple[tuple[str, str], ...]
 
-_BOUNDARIES: Final = {
+_BOUNDARIES: Final[dict[str, tuple[float, ...]]] = {
     "multiagents_workflow_duration_seconds": semconv.WORKFLOW_DURATION.boundaries,
     "multiagents_step_duration_seconds": semconv.STEP_DURATION.boundaries,
     "multiagents_worker_duration_seconds": semconv.WORKER_DURATION.boundaries,
     "multiagents_event_duration_seconds": semconv.EVENT_DURATION.boundaries,
     "multiagents_event_queue_time_seconds": semconv.EVENT_QUEUE_TIME.boundaries,
 }
+
+
+def boundaries(metric: str) -> tuple[float, ...]:
+    """Upper ends of a histogram's buckets."""
+    return _BOUNDARIES[metric]
 
 
 @dataclass(frozen=True)
@@ -132,31 +138,29 @@ class History:
         self.processes.append(process)
         return process
 
-    def counted(self, start: float, end: float, chosen: Callable[[Deed], bool]) -> int:
-        """How many such deeds there were after `start`, up to `end`."""
-        return sum(start < deed.at <= end and chosen(deed) for deed in self.deeds())
+    def seen(self, start: float, end: float) -> Iterator[tuple[float, Deed]]:
+        """What Prometheus saw after `start`, up to `end`, and when: at its process's next scrape."""
+        for process in self.processes:
+            for deed in process.deeds:
+                at = process.born + ceil((deed.at - process.born) / process.every) * process.every
+                if start < at <= end:
+                    yield at, deed
 
     def tally(self, start: float, end: float, metric: str, *labels: str) -> Counter[tuple[str, ...]]:
         """How often something was counted or timed, by labels."""
         return Counter(
             tuple(dict(deed.labels)[label] for label in labels)
-            for deed in self.deeds()
-            if start < deed.at <= end and deed.metric == metric
+            for _, deed in self.seen(start, end)
+            if deed.metric == metric
         )
 
     def values(self, start: float, end: float, metric: str, **labels: str) -> list[float]:
         """What was timed, with these labels."""
         return [
             deed.value
-            for deed in self.deeds()
-            if start < deed.at <= end
-            and deed.metric == metric
-            and deed.value is not None
-            and labels.items() <= dict(deed.labels).items()
+            for _, deed in self.seen(start, end)
+            if deed.metric == metric and deed.value is not None and labels.items() <= dict(deed.labels).items()
         ]
-
-    def deeds(self) -> Iterator[Deed]:
-        return (deed for process in self.processes for deed in process.deeds)
 
     def write(self, data: Path) -> None:
         """Make it the data of a Prometheus."""

@@ -77,11 +77,16 @@ def columns(title: str, time: Time, parts: Sequence[Series], line: Series | None
 
 
 def lines(
-    title: str, time: Time, series: Sequence[Series], say: Callable[[float], str], *, top: float | None = None
+    title: str,
+    time: Time,
+    series: Sequence[Series],
+    say: Callable[[float], str],
+    *,
+    ends: tuple[float, float] | None = None,
 ) -> str:
-    """Return lines over time, broken where there is nothing to tell. ``top`` is the axis's end where it is known."""
-    values = [value for each in series for value in each.values]
-    plot = _Plot(time, top or _round_up(values), say)
+    """Return lines over time, broken where there is nothing to tell. ``ends`` are the axis's, where not 0 is best."""
+    low, high = ends or (0.0, _round_up(value for each in series for value in each.values))
+    plot = _Plot(time, high, say, low)
     return plot.figure(title, series, [part for each in series for part in plot.line(each)])
 
 
@@ -120,9 +125,9 @@ def _cell(index: int, value: float, most: float) -> str:
 class _Plot:
     """The area of a plot over time: its scales, axes and what is drawn in it."""
 
-    def __init__(self, time: Time, top: float, say: Callable[[float], str]) -> None:
+    def __init__(self, time: Time, top: float, say: Callable[[float], str], bottom: float = 0.0) -> None:
         self._time = time
-        self._top = top
+        self._bottom, self._top = bottom, top
         self._say = say
         self._step = (_WIDTH - _LEFT - _RIGHT) / len(time.starts)
 
@@ -160,7 +165,7 @@ class _Plot:
 
     def _axes(self) -> Iterator[str]:
         for number in range(_TICKS + 1):
-            value = self._top * number / _TICKS
+            value = self._bottom + (self._top - self._bottom) * number / _TICKS
             y = self._y(value)
             yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
             yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(self._say(value))}</text>'
@@ -175,7 +180,7 @@ class _Plot:
         return self._x(index) + self._step / 2
 
     def _y(self, value: float) -> float:
-        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - min(1.0, value / self._top))
+        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - min(1.0, (value - self._bottom) / (self._top - self._bottom)))
 
 
 def _round_up(values: Iterable[float | None], least: float = 0.0) -> float:

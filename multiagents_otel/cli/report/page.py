@@ -13,7 +13,7 @@ from multiagents_otel.cli.report.charts import Bar, Series, Time
 from multiagents_otel.cli.report.figures import Report, Step, Timed, Timeline
 from multiagents_otel.cli.report.period import day_and_time
 from multiagents_otel.cli.report.style import STYLE
-from multiagents_otel.cli.report.tables import Cell, Column, Section, sections, slowness
+from multiagents_otel.cli.report.tables import Cell, Column, Section, headline, sections, slowness
 from multiagents_otel.cli.report.trends import Trend, trends
 from multiagents_otel.cli.report.wording import length, number, percent
 from multiagents_otel.cli.terminal import safe
@@ -52,7 +52,8 @@ def _header(report: Report) -> str:
     period = length(report.now.period.length)
     return (
         f"<header>\n<h1>multiagents report</h1>\n<p>{_text(_span(report))} UTC ({period})</p>\n"
-        f'<p class="faint">Services: {_text(services)}. From {_text(report.source)}.</p>\n{notes}</header>\n'
+        f'<p class="faint">Services: {_text(services)}. From {_text(report.source)}.</p>\n{notes}'
+        f'<p class="headline">{_text(headline(report))}</p>\n</header>\n'
     )
 
 
@@ -75,7 +76,7 @@ def _plots(report: Report) -> str:
     time = Time(now.starts, now.slot)
     drawn = [
         charts.columns("Workflows ended, by status", time, list(_by_status(now)), _earlier_count(before)),
-        charts.lines("Workflow success rate", time, list(_success(report)), percent, top=1.0),
+        charts.lines("Workflow success rate", time, list(_success(report)), percent, ends=_rate_axis(report)),
         charts.lines("Workflow duration", time, list(_durations(now, before)), duration),
         charts.lines("Queue time", time, list(_queue(now, before)), duration),
     ]
@@ -105,6 +106,12 @@ def _success(report: Report) -> Iterator[Series]:
     if report.timeline_before:
         yield Series("the period before", "earlier", report.timeline_before.success)
     yield Series("objective", "objective", [report.objective] * len(report.timeline.times))
+
+
+def _rate_axis(report: Report) -> tuple[float, float]:
+    """Return the ends of the axis of success rates: close enough to see 99 % beside 99.9 %."""
+    known = [value for series in _success(report) for value in series.values if value is not None]
+    return next(end for end in (0.99, 0.9, 0.5, 0.0) if end <= min(known)), 1.0
 
 
 def _durations(now: Timeline, before: Timeline | None) -> Iterator[Series]:

@@ -8,13 +8,13 @@ _LIGHT: Final = """\
   --ground: #ffffff; --raised: #f6f7f9; --ink: #1c2330; --faint: #5b6575; --rule: #d9dee6;
   --good: #1a7f4b; --bad: #b3261e; --warn-ground: #fff4d6; --warn-ink: #5c4400;
   --completed: #3b7dd8; --compensated: #e39a1c; --failed: #cf3b2f; --stalled: #8a4fbf; --cancelled: #9aa3b0;
-  --first: #3b7dd8; --second: #e07b1a; --third: #8a4fbf; --earlier: #7d8796;"""
+  --first: #3b7dd8; --second: #e07b1a; --earlier: #7d8796;"""
 
 _DARK: Final = """\
   --ground: #12161d; --raised: #1b212b; --ink: #e6e9ef; --faint: #9aa5b5; --rule: #323b49;
   --good: #5fd394; --bad: #ff8a80; --warn-ground: #3a3010; --warn-ink: #ffe09a;
   --completed: #6aa5f5; --compensated: #f0b344; --failed: #f0685c; --stalled: #b78ae6; --cancelled: #77818f;
-  --first: #6aa5f5; --second: #f59b4a; --third: #b78ae6; --earlier: #8b95a5;"""
+  --first: #6aa5f5; --second: #f59b4a; --earlier: #8b95a5;"""
 
 STYLE: Final = (
     f"""\
@@ -34,6 +34,7 @@ h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem; }
 p { margin: .2rem 0; }
 .faint, .words { color: var(--faint); }
 .words { margin-bottom: .5rem; }
+.headline { font-size: 1.1rem; margin-top: .8rem; }
 .note { background: var(--warn-ground); color: var(--warn-ink); padding: .5rem .8rem; border-radius: .4rem;
   margin: .6rem 0; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .8rem; padding: 0;
@@ -59,7 +60,7 @@ svg .line.earlier, svg .line.objective { stroke-dasharray: 5 4; stroke-width: 1.
 svg circle.earlier, svg circle.objective { fill: none; pointer-events: all; }
 .completed { color: var(--completed); } .compensated { color: var(--compensated); } .failed { color: var(--failed); }
 .stalled { color: var(--stalled); } .cancelled { color: var(--cancelled); } .first, .bar { color: var(--first); }
-.second { color: var(--second); } .third { color: var(--third); } .earlier, .objective { color: var(--earlier); }
+.second { color: var(--second); } .earlier { color: var(--earlier); } .objective { color: var(--good); }
 .heat { color: var(--failed); } .cold { color: var(--rule); opacity: .5; }
 .strip { display: block; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; min-width: 100%; }
@@ -67,7 +68,7 @@ th, td { padding: .3rem .7rem; text-align: right; white-space: nowrap; border-bo
 th { color: var(--faint); font-weight: 600; font-size: .85rem; }
 tbody th { color: var(--ink); font-weight: 500; font-size: inherit; }
 .left { text-align: left; }
-tbody .left { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }
+tbody .left { white-space: normal; overflow-wrap: anywhere; min-width: 11rem; }
 .good { color: var(--good); } .bad { color: var(--bad); } .dim { color: var(--faint); }
 summary { cursor: pointer; color: var(--faint); margin: 1rem 0 .4rem; }
 footer { margin-top: 2.5rem; border-top: 1px solid var(--rule); padding-top: .7rem; color: var(--faint);

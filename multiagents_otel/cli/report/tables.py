@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import Final, TypeVar
 
 from multiagents_otel.cli.quantities import counted, duration
-from multiagents_otel.cli.report.figures import Figures, Report, Step, Timed, Timeline, Workflow, share
+from multiagents_otel.cli.report.figures import BAD_STATUS, Figures, Report, Step, Timed, Timeline, Workflow, share
 from multiagents_otel.cli.report.period import day_and_time
 from multiagents_otel.cli.report.queries import SPIKE_ERRORS
 from multiagents_otel.cli.report.trends import BAD, trends
@@ -67,7 +67,7 @@ def sections(report: Report, most: int | None = None) -> list[Section]:
 
 
 def headline(report: Report) -> str:
-    """Return the report in a sentence."""
+    """Return the report in two sentences."""
     now = report.now
     if now.success is None:
         return "No workflow ended in this period that counts as a success or not."
@@ -127,7 +127,7 @@ def _summary(report: Report) -> Section:
         for row in trends(report.now, report.before)
     )
     wanted = 2 if report.before is None else 4
-    return Section("Summary", columns[:wanted], tuple(row[:wanted] for row in rows), headline(report))
+    return Section("Summary", columns[:wanted], tuple(row[:wanted] for row in rows))
 
 
 def _workflows(report: Report, most: int | None) -> Section:
@@ -145,7 +145,7 @@ def _workflows(report: Report, most: int | None) -> Section:
         return (
             Cell(each.id),
             Cell(number(each.started)),
-            *(_count(each.ended.get(status, 0), bad=status != WorkflowStatus.COMPLETED) for status in statuses),
+            *(_count(each.ended.get(status, 0), bad=status in BAD_STATUS) for status in statuses),
             Cell(percent(each.success), BAD if missed else ""),
             *map(Cell, percentiles(each.timed, *_PERCENTILES)),
         )

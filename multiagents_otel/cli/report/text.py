@@ -8,7 +8,7 @@ from typing import Final
 from multiagents_otel.cli.quantities import counted
 from multiagents_otel.cli.report.figures import Report
 from multiagents_otel.cli.report.period import day_and_time
-from multiagents_otel.cli.report.tables import DIM, Cell, Column, Section, over_time, sections
+from multiagents_otel.cli.report.tables import DIM, Cell, Column, Section, headline, over_time, sections
 from multiagents_otel.cli.report.trends import BAD, GOOD
 from multiagents_otel.cli.report.wording import length
 from multiagents_otel.cli.terminal import ASCII, Screen, columns
@@ -46,6 +46,8 @@ def _heading(report: Report, screen: Screen) -> Iterator[str]:
     for line in source_lines(report):
         for part in screen.wrap(line, screen.width):
             yield screen.paint(part, "dim")
+    yield ""
+    yield from screen.wrap(headline(report), screen.width)
     for note in report.notes:
         for part in screen.wrap(note, screen.width):
             yield screen.paint(part, "yellow")
