@@ -84,8 +84,8 @@ class Process:
             self.count(at, "multiagents_events_total", event_type="CommandEvent", status=outcome)
             self.time(at, "multiagents_event_duration_seconds", seconds * 1.5, event_type="CommandEvent")
 
-    def samples(self) -> Iterator[str]:
-        """Lines of OpenMetrics, series by series."""
+    def samples(self) -> Iterator[tuple[str, float, float]]:
+        """Series, value and time of each sample, series by series."""
         series: dict[tuple[str, Labels], list[tuple[float, float]]] = {key: [] for key in self.zeros}
         for deed in self.deeds:
             for name, labels, by in _grown(deed):
@@ -96,7 +96,7 @@ class Process:
             )
             known = (name, labels) in self.zeros
             for at, value in self._scraped(sorted(growths), known=known):
-                yield f"{name}{{{text}}} {value!r} {at:.3f}"
+                yield f"{name}{{{text}}}", value, at
 
     def _scraped(self, growths: list[tuple[float, float]], *, known: bool) -> Iterator[tuple[float, float]]:
         """Value at each scrape, from the first growth on, or from birth on."""
@@ -128,9 +128,13 @@ def _escaped(text: str) -> str:
 
 @dataclass
 class History:
-    """Some processes, and Prometheus's own `up` from when on it has looked (None: there is none)."""
+    """Some processes, and Prometheus's own `up` from when on it has looked (None: there is none).
+
+    It sees nothing before it looks, nor in a time in which it was `blind`.
+    """
 
     looked: tuple[float, float] | None
+    blind: tuple[float, float] = (0.0, 0.0)
     processes: list[Process] = field(default_factory=list)
 
     def process(self, job: str, instance: str, born: float, died: float, **more: object) -> Process:
@@ -167,12 +171,17 @@ class History:
         text = data.with_suffix(".openmetrics")
         with text.open("w") as file:
             for process in self.processes:
-                file.writelines(f"{line}\n" for line in process.samples())
-            if self.looked:
-                at, end = self.looked
-                while at <= end:
+                file.writelines(
+                    f"{name} {value!r} {at:.3f}\n" for name, value, at in process.samples() if self._sees(at)
+                )
+            at, end = self.looked or (1.0, 0.0)
+            while at <= end:
+                if self._sees(at):
                     file.write(f'up{{job="multiagents",instance="collector:9464"}} 1 {at:.3f}\n')
-                    at += 60
+                at += 60
             file.write("# EOF\n")
         argv = [find("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(text), str(data)]
         subprocess.run(argv, check=True, capture_output=True, timeout=120)
+
+    def _sees(self, at: float) -> bool:
+        return (self.looked is None or at >= self.looked[0]) and not self.blind[0] < at < self.blind[1]
