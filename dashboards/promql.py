@@ -6,6 +6,8 @@ from typing import Final
 
 RATE: Final = "$__rate_interval"
 """The window of a graph's rate: four of the query's minimal steps or more, whatever the zoom."""
+INTERVAL: Final = "$__interval"
+"""From one point of a graph to the next: what is counted in it is counted once."""
 RANGE: Final = "$__range"
 """What the reader is looking at, from end to end."""
 
