@@ -61,7 +61,7 @@ format: setup ## mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## what the telemetry costs, as ratios
+bench: setup collector ## what the telemetry costs, as ratios
 	$(BIN)/python -m tests.bench
 
 soak: setup collector tools ## the slow tests: minutes
