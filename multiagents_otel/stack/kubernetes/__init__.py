@@ -29,7 +29,7 @@ _FILES: Final[dict[str, tuple[_Maker, tuple[str, ...]]]] = {
             "Their number is the agents' too: change it with the parameter `gateways`, not with `kubectl scale`.",
             "The backend comes from a Secret, whose keys are the variables that collector.yaml names:",
             "  kubectl create secret generic multiagents-otel-backend --from-literal=BACKEND_EXPORTER=otlp_http \\",
-            "    --from-literal=BACKEND_ENDPOINT=https://otlp.example.com --from-literal=BACKEND_HEADERS='{x-api-key: ..}'",
+            "    --from-literal=BACKEND_ENDPOINT=https://otel.example --from-literal=BACKEND_HEADERS='{x-api-key: ..}'",
         ),
     ),
     "rules": (alerting.rules, ("The rules of prometheus/rules, for the Prometheus operator.",)),
