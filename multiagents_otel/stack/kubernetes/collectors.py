@@ -106,10 +106,11 @@ def gateway(files: Mapping[str, str], values: Values) -> list[Object]:
     ]
 
 
-def _names(values: Values) -> Iterable[tuple[int, str]]:
+def _names(values: Values) -> list[tuple[int, str]]:
     """The names by which the agents' file knows the gateways, with their numbers."""
     hosts = (_HOST.fullmatch(address) for address in gateways.addresses(values))
-    return [(number, host["name"]) for number, host in enumerate(hosts) if host]
+    found = {host["name"]: number for number, host in enumerate(hosts) if host}
+    return [(number, name) for name, number in found.items()]
 
 
 def _named(name: str, number: int, values: Values) -> Object:
