@@ -146,9 +146,10 @@ def _told(directory: Path, files: int, chosen: dict[str, Told]) -> list[str]:
 
 
 def _secrets(directory: Path, given: Values) -> list[Path]:
-    if Path(given["alert_secrets"]).is_absolute():
-        return []  # a place in a container, or on another machine
-    return write_secrets(directory / "alertmanager" / given["alert_secrets"], given, os.environ)
+    folder = Path(given["alert_secrets"])
+    if folder.is_absolute() or ".." in folder.parts:
+        return []  # a place in a container, or on another machine: nothing is written outside of the directory
+    return write_secrets(directory / "alertmanager" / folder, given, os.environ)
 
 
 def _alerts(given: Values, secrets: list[Path]) -> list[str]:

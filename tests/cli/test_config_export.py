@@ -133,10 +133,12 @@ def test_secrets_of_the_environment_are_written_for_their_owner_alone(
 
 def test_a_folder_of_secrets_elsewhere_is_left_alone(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T0/B0/canary")
-    elsewhere = tmp_path / "elsewhere"
-    assert run("config", "export", str(tmp_path / "out"), "--set", f"alert_secrets={elsewhere}").status == 0
-    assert not elsewhere.exists()
-    assert f"api_url_file: {elsewhere}/slack_webhook_url" in there(tmp_path / "out")["alertmanager/alertmanager.yaml"]
+    for elsewhere in (str(tmp_path / "elsewhere"), "../../elsewhere"):
+        options = ["--force", "--set", f"alert_secrets={elsewhere}"]
+        assert run("config", "export", str(tmp_path / "out"), *options).status == 0
+        assert not (tmp_path / "elsewhere").exists()
+        written = there(tmp_path / "out")["alertmanager/alertmanager.yaml"]
+        assert f"api_url_file: {elsewhere}/slack_webhook_url" in written
 
 
 def test_a_directory_that_is_not_empty_is_left_alone_unless_forced(run: Run, tmp_path: Path) -> None:
@@ -160,6 +162,10 @@ def test_a_directory_that_is_not_empty_is_left_alone_unless_forced(run: Run, tmp
         (["--set", "decision_wait"], "--set decision_wait: NAME=VALUE is expected"),
         (["--export-port", "99999"], "export_port: 99999 is not between 1 and 65535"),
         (["--set", "gateways=a:1,a:1"], "gateways: 'a:1,a:1' is not a list of different addresses"),
+        (
+            ["--set", "prometheus_address=prometheus"],
+            "prometheus_address: 'prometheus' is not an address with a port, HOST:PORT",
+        ),
         (["--set", "slack=true"], "SLACK_WEBHOOK_URL is not set, and the parameter slack needs it"),
         (["--set", "slack=ja"], "slack: 'ja' is not true or false"),
     ],

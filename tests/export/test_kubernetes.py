@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import ssl
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,6 +22,7 @@ from multiagents_otel.stack.parameters import values
 from tests.export.chosen import others
 from tests.export.containers import Container
 from tests.export.test_compose import PORTS
+from tests.support.certificates import Authority
 from tests.support.ports import free_port
 from tests.support.receiver import OtlpReceiver
 from tests.support.services import fetch
@@ -179,27 +182,45 @@ def backend() -> Iterator[OtlpReceiver]:
 
 
 @pytest.fixture(scope="module")
-def agent(ports: dict[str, int], backend: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each part with what is in its Secret."""
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = Authority(folder, "authority")
+    for name in {node.name for node in NODES}:
+        issued = authority.issue(name, ",".join(f"IP:{node.address}" for node in NODES))
+        (folder / name).mkdir()
+        for key, path in (("tls.crt", issued.cert), ("tls.key", issued.key), ("ca.crt", authority.cert)):
+            (folder / name / key).write_bytes(path.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module", params=["false", "true"], ids=["plain", "tls"])
+def agent(
+    request: pytest.FixtureRequest,
+    ports: dict[str, int],
+    backend: OtlpReceiver,
+    certificates: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[int]:
     """An agent and two gateways with the arguments, variables and files of their pods; the port of the agent."""
-    chosen = {name: str(port) for name, port in ports.items()}
+    backend.clear()
     gateways = ", ".join(f"{node.address}:{ports['otlp_grpc_port']}" for node in NODES if "gateway" in node.name)
-    texts = exported(values({**chosen, "gateways": gateways, "decision_wait": "2s", "healthy_percent": "0"}))
+    chosen = {**{name: str(port) for name, port in ports.items()}, "gateways": gateways, "gateway_tls": request.param}
+    texts = exported(values({**chosen, "decision_wait": "2s", "healthy_percent": "0"}))
+    secret = {"BACKEND_EXPORTER": "otlp_http", "BACKEND_ENDPOINT": backend.http_endpoint}
     with ExitStack() as running:
         for node in NODES:
-            folder = tmp_path_factory.mktemp(node.name)
-            found = container(one(texts, node.kind, node.name), one(texts, "ConfigMap", node.name)["data"], folder)
-            secret = {"BACKEND_EXPORTER": "otlp_http", "BACKEND_ENDPOINT": backend.http_endpoint}
-            running.enter_context(
-                found.running(f"http://{node.address}:{ports['health_port']}/", COLLECTOR_HOST=node.address, **secret)
-            )
+            found = container(texts, node, tmp_path_factory.mktemp(node.name), certificates / node.name)
+            url = f"http://{node.address}:{ports['health_port']}/"
+            running.enter_context(found.running(url, COLLECTOR_HOST=node.address, **secret))
         yield ports["otlp_http_port"]
 
 
-def container(made: dict[str, Any], data: dict[str, str], folder: Path) -> Container:
-    [found] = made["spec"]["template"]["spec"]["containers"]
-    for name, text in data.items():
+def container(texts: dict[str, str], node: Node, folder: Path, certificates: Path) -> Container:
+    [found] = one(texts, node.kind, node.name)["spec"]["template"]["spec"]["containers"]
+    for name, text in one(texts, "ConfigMap", node.name)["data"].items():
         (folder / name).write_text(text)
-    places = {"files": folder, "queue": folder / "queue"}
+    places = {"files": folder, "queue": folder / "queue", "certificates": certificates}
     (folder / "queue").mkdir()
     mounts = {mount["mountPath"]: places[mount["name"]] for mount in found["volumeMounts"]}
     env: dict[str, str | None] = {each["name"]: each["value"] for each in found["env"]}
@@ -215,6 +236,26 @@ def test_agent_and_gateways_deliver_with_the_arguments_of_their_pods(agent: int,
     backend.wait_for(lambda got: len(got.logs) >= 40 and len(got.spans) >= 80, timeout=30)
     assert sorted(record.body for record in backend.logs) == sorted(each.hex() for each in ids)
     assert Counter(span.trace_id for span in backend.spans) == {each.hex(): 2 for each in ids}
+
+
+def ask(host: str, port: int, trusting: ssl.SSLContext) -> None:
+    with (
+        socket.create_connection((host, port)) as plain,
+        trusting.wrap_socket(plain, server_hostname=host) as secure,
+    ):
+        secure.sendall(b"POST /v1/traces HTTP/1.1\r\n\r\n")
+        secure.recv(1)  # with TLS 1.3 a client is refused when it has already shaken hands
+
+
+def test_a_gateway_asks_for_a_certificate_if_tls_is_asked_for(
+    request: pytest.FixtureRequest, agent: int, ports: dict[str, int], certificates: Path
+) -> None:
+    trusting = ssl.create_default_context(cafile=certificates / "multiagents-otel-gateway" / "ca.crt")
+    host, port = NODES[0].address, ports["otlp_http_port"]
+    speaks_tls = request.node.callspec.params["agent"] == "true"
+    refusal = "certificate required" if speaks_tls else "record layer failure|wrong version number"
+    with pytest.raises(ssl.SSLError, match=f"(?i){refusal}"):
+        ask(host, port, trusting)
 
 
 def test_both_gateways_have_had_a_share(agent: int, ports: dict[str, int]) -> None:

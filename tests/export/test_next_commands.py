@@ -1,4 +1,4 @@
-"""What ``config export`` says to run next runs."""
+"""What ``config export`` says to run next runs, with the endpoint of the guide's configuration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def test_the_commands_that_are_printed_run_the_pipeline(
     folder = tmp_path / "out"
     addresses = {name: f"localhost:{free_port()}" for name in ("prometheus_address", "alertmanager_address")}
     chosen = {name: str(free_port()) for name in PORTS} | addresses | {"scrape_interval": "1s"}
-    told = run("config", "export", str(folder), *(f"--set={name}={value}" for name, value in chosen.items()))
+    config = tmp_path / "monitoring.yaml"
+    config.write_text(f"metrics_collection:\n  export_prometheus: true\n  export_port: {chosen.pop('export_port')}\n")
+    options = [f"--config={config}", *(f"--set={name}={value}" for name, value in chosen.items())]
+    told = run("config", "export", str(folder), *options)
     printed = re.sub(r"\\\n\s+", "", told.out)
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()

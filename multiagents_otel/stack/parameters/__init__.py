@@ -45,8 +45,11 @@ def values(chosen: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def port(values: Values, name: str) -> int:
-    """The port of an address, or of the first of several."""
-    return int(values[name].split(",")[0].rpartition(":")[2])
+    """The port of an address, or of the first of several. ParameterError: it has none."""
+    digits = values[name].split(",")[0].rpartition(":")[2]
+    if not digits.isdecimal():
+        raise ParameterError(f"{name}: {values[name]!r} is not an address with a port, HOST:PORT")
+    return int(digits)
 
 
 def _check_ports(found: Values) -> None:
