@@ -24,7 +24,7 @@ LONGEST_FIRST := $(wildcard $(addprefix tests/, sampling alerting collector stac
 SOURCE := $(VENV)/framework-source/PKG-INFO
 
 # What the dashboards are made with needs a newer Python than the package, and is not there on an older one.
-MYPY_DASHBOARDS := $(BIN)/mypy --python-version 3.11 --no-warn-return-any dashboards
+MYPY_DASHBOARDS := $(BIN)/mypy --python-version 3.11 --no-warn-return-any -p multiagents_otel.stack.dashboards
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -39,10 +39,10 @@ setup: $(VENV)/.setup ## .venv with all that the other targets need
 collector: .tools/otelcol ## the OpenTelemetry Collector, built into .tools/
 
 collector-module: ## its Go module made anew, after a change of its manifest
-	@sh scripts/collector.sh --renew
+	@sh .ci/collector.sh --renew
 
 tools: ## Prometheus and Alertmanager, from the system's packages if need be
-	@sh scripts/tools.sh
+	@sh .ci/tools.sh
 
 test: setup collector tools ## lint, types and all tests but the slow ones
 	$(BIN)/ruff check .
@@ -81,7 +81,7 @@ clean: ## remove all that was made here
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .tools/otelcol: $(MODULE) | $(BIN)/python
-	@PYTHON=$(CURDIR)/$(BIN)/python sh scripts/collector.sh
+	@PYTHON=$(CURDIR)/$(BIN)/python sh .ci/collector.sh
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed: PYTHON=python3.12 make ...")'

@@ -16,6 +16,7 @@ from pathlib import Path
 TOOLS = Path(__file__).resolve().parents[2] / ".tools"
 READY, END = 60.0, 10.0  # seconds at most
 LAST_LINES = 15
+OURSELVES = os.getpid()
 
 
 class StackError(Exception):
@@ -38,6 +39,8 @@ def _end_with_us() -> None:
     """In a new program, before it is itself: if we are killed outright, the system ends it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        if os.getppid() != OURSELVES:  # killed before that
+            os._exit(1)
 
 
 class Program:

@@ -6,9 +6,9 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards.board import Section, assembled
-from dashboards.panels import Panel, Query, graph, number, states
-from dashboards.promql import RATE, grown, of, rate
+from multiagents_otel.stack.dashboards.board import Section, assembled
+from multiagents_otel.stack.dashboards.panels import Panel, Query, graph, number, states
+from multiagents_otel.stack.dashboards.promql import RATE, grown, of, rate
 
 _SIGNALS: Final = {"spans": "spans", "metric_points": "metric points", "log_records": "log records"}
 

@@ -6,9 +6,9 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards.board import Section, assembled
-from dashboards.panels import Column, Panel, Query, graph, heat, listing
-from dashboards.promql import GONE, PROCESSES, alive, of, quantile, rate
+from multiagents_otel.stack.dashboards.board import Section, assembled
+from multiagents_otel.stack.dashboards.panels import Column, Panel, Query, graph, heat, listing
+from multiagents_otel.stack.dashboards.promql import GONE, PROCESSES, alive, of, quantile, rate
 
 _LAG: Final = of("multiagents_event_loop_lag_seconds_bucket")
 _PROCESS: Final = "{{job}} {{instance}}"

@@ -6,10 +6,10 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards import traces
-from dashboards.board import WORKER, Section, assembled
-from dashboards.panels import Column, Panel, Query, graph, heat, listing, states
-from dashboards.promql import RANGE, RATE, alive, grown, of, quantile, rate, ratio
+from multiagents_otel.stack.dashboards import traces
+from multiagents_otel.stack.dashboards.board import WORKER, Section, assembled
+from multiagents_otel.stack.dashboards.panels import Column, Panel, Query, graph, heat, listing, states
+from multiagents_otel.stack.dashboards.promql import RANGE, RATE, alive, grown, of, quantile, rate, ratio
 
 _CHOSEN: Final = 'worker_name=~"$worker"'
 _EXECUTIONS: Final = of("multiagents_worker_executions_total", _CHOSEN)

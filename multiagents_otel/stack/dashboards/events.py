@@ -6,10 +6,10 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards import traces
-from dashboards.board import WORKER, Section, assembled
-from dashboards.panels import Panel, Query, graph, heat, states
-from dashboards.promql import RATE, alive, grown, of, quantile, rate, ratio
+from multiagents_otel.stack.dashboards import traces
+from multiagents_otel.stack.dashboards.board import WORKER, Section, assembled
+from multiagents_otel.stack.dashboards.panels import Panel, Query, graph, heat, states
+from multiagents_otel.stack.dashboards.promql import RATE, alive, grown, of, quantile, rate, ratio
 
 _CHOSEN: Final = 'worker_name=~"$worker"'
 _EVENTS: Final = of("multiagents_events_total")

@@ -6,10 +6,10 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards import traces
-from dashboards.board import Section, assembled
-from dashboards.panels import Column, Panel, Query, graph, listing, number
-from dashboards.promql import PROCESSES, RANGE, alive, grown, of, quantile, rate, ratio
+from multiagents_otel.stack.dashboards import traces
+from multiagents_otel.stack.dashboards.board import Section, assembled
+from multiagents_otel.stack.dashboards.panels import Column, Panel, Query, graph, listing, number
+from multiagents_otel.stack.dashboards.promql import PROCESSES, RANGE, alive, grown, of, quantile, rate, ratio
 
 _ENDED: Final = of("multiagents_workflows_total")
 _COUNTING: Final = of("multiagents_workflows_total", 'status!="cancelled"')

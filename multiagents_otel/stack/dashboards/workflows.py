@@ -6,10 +6,10 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards import traces
-from dashboards.board import Section, assembled, chosen, typed
-from dashboards.panels import Column, Panel, Query, found, graph, heat, listing
-from dashboards.promql import RANGE, RATE, alive, grown, of, quantile, rate, ratio
+from multiagents_otel.stack.dashboards import traces
+from multiagents_otel.stack.dashboards.board import Section, assembled, chosen, typed
+from multiagents_otel.stack.dashboards.panels import Column, Panel, Query, found, graph, heat, listing
+from multiagents_otel.stack.dashboards.promql import RANGE, RATE, alive, grown, of, quantile, rate, ratio
 
 _CHOSEN: Final = 'workflow_id=~"$workflow"'
 _STARTED: Final = of("multiagents_workflows_started_total", _CHOSEN)

@@ -22,7 +22,7 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from dashboards import traces
+from multiagents_otel.stack.dashboards import traces
 
 Panel: TypeAlias = "graphs.Panel | heatmap.Panel | stat.Panel | statetimeline.Panel | table.Panel"
 Steps: TypeAlias = "Mapping[float, str]"
