@@ -14,6 +14,7 @@ from tests.alerting.running import write_files
 from tests.support.notifications import Mail, PagerDutyEvent, Receivers, SlackMessage
 from tests.support.ports import free_port
 from tests.support.processes import Process
+from tests.support.receiver import OtlpReceiver
 from tests.support.redis_server import RedisServer
 from tests.support.services import Alertmanager, Collector, Prometheus
 
@@ -24,16 +25,17 @@ COMPRESSED: Final = {
     "metric_expiration": "5s",
     "alert_window": "10s",
     "alert_for": "2s",
-    "fault_window": "15s",
+    "fault_window": "10s",
     "error_spike_window": "10s",
     "process_silent_seconds": "12",
     "slow_worker_seconds": "2",
     "slow_workflow_seconds": "2.5",
+    "collector_down_for": "10s",
     "slo_fast_short": "5s",
     "slo_fast_long": "10s",
     "escalate_after": "10s",
     "alert_group_wait": "1s",
-    "alert_cooldown": "20s",
+    "alert_cooldown": "15s",
     # Nothing is told again: what a receiver has of an alert is that it fires, and that it is over.
     "alert_repeat": "1h",
     "watchdog_interval": "1s",
@@ -57,7 +59,16 @@ class Told(NamedTuple):
 class Pipeline:
     """The running pipeline, and what its receivers got."""
 
-    def __init__(self, prometheus: Prometheus, receivers: Receivers, environ: dict[str, str]) -> None:
+    def __init__(
+        self,
+        collector: Collector,
+        backend: OtlpReceiver,
+        prometheus: Prometheus,
+        receivers: Receivers,
+        environ: dict[str, str],
+    ) -> None:
+        self.collector = collector
+        self.backend = backend
         self.prometheus = prometheus
         self.receivers = receivers
         self._environ = environ
@@ -132,6 +143,7 @@ def pipeline(folder: Path) -> Iterator[Pipeline]:
     prometheus_port, alertmanager_port = free_port(), free_port()
     with ExitStack() as running:
         receivers = running.enter_context(Receivers())
+        backend = running.enter_context(OtlpReceiver())
         redis = running.enter_context(RedisServer())
         chosen = {
             **COMPRESSED,
@@ -141,12 +153,14 @@ def pipeline(folder: Path) -> Iterator[Pipeline]:
             "collector_own_metrics": f"localhost:{ports['collector_metrics']}",
             "alertmanager_address": f"localhost:{alertmanager_port}",
             "prometheus_address": f"localhost:{prometheus_port}",
+            "backend_exporter": "otlp_http",
+            "backend_endpoint": backend.http_endpoint,
             "collector_storage": str(folder / "storage"),
             "alert_secrets": str(folder / "secrets"),
         }
         write_secrets(folder / "secrets", values(chosen), receivers.environ)
         files = write_files(folder / "files", chosen)
-        running.enter_context(Collector(files / "collector.yaml", health=ports["health"]))
+        collector = running.enter_context(Collector(files / "collector.yaml", health=ports["health"]))
         running.enter_context(
             Alertmanager(files / "alertmanager" / "alertmanager.yaml", folder / "alerts", alertmanager_port)
         )
@@ -160,6 +174,8 @@ def pipeline(folder: Path) -> Iterator[Pipeline]:
             )
         )
         started = Pipeline(
+            collector,
+            backend,
             prometheus,
             receivers,
             {

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import pytest
 
 from tests.alerting.application import ORCHESTRATOR, WORKER
-from tests.alerting.pipeline import Pipeline, Told, pipeline
+from tests.alerting.pipeline import COMPRESSED, Pipeline, Told, pipeline
 from tests.support.notifications import ESCALATION_KEY, ROUTING_KEY
 from tests.support.processes import Process
 from tests.support.services import wait_until
@@ -170,6 +170,7 @@ class Story:
             self.orders.send_line(f"off {name}")
             self.orders.wait_line(f"off {name}")
         self.killed.kill9()
+        self.pipeline.backend.refuse(401)
         self.crew.send_line("flaky flaky")
         self.crew.send_line("slow slow")
         self.failed.send_line("failed bad")
@@ -187,6 +188,7 @@ class Story:
         self.failed.kill9()
 
     def mend_all(self) -> None:
+        self.pipeline.backend.accept()
         self.crew.send_line("flaky good")
         self.crew.send_line("slow good")
         self.second.send_line("stop")
@@ -262,6 +264,17 @@ def test_what_breaks_is_told_with_its_severity_and_numbers(broken: Story, alert:
         assert re.search(alert.says, event.summary), event.summary
 
 
+def test_telemetry_that_the_backend_refuses_for_good_is_told(broken: Story) -> None:
+    running = broken.pipeline
+    rule = "MultiAgentsTelemetrySendFailed"
+    message = running.wait_told(rule, "traces are lost")
+    number = re.search(r"dropped (\d+) items of traces", message.text)
+    assert number, message.text
+    assert int(number[1]) > 0
+    assert message.attachment["color"] == COLORS["error"]
+    assert running.incident(rule, "traces are lost").payload["severity"] == "error"
+
+
 def test_a_critical_alert_that_nobody_mends_is_escalated(broken: Story) -> None:
     running = broken.pipeline
     running.wait_told("MultiAgentsSuccessFastBurn (escalated)", "")
@@ -284,6 +297,31 @@ def test_each_receiver_is_told_once_that_it_fires_and_once_that_it_is_mended(men
     wait_until(lambda: running.told(alert.rule, alert.subject) == expected, f"{expected} of {alert.rule}")
 
 
+def test_a_backend_that_takes_telemetry_again_resolves_it(mended: Story) -> None:
+    mended.pipeline.wait_told("MultiAgentsTelemetrySendFailed", "traces are lost", "resolved")
+
+
 def test_nothing_fires_that_nobody_broke(mended: Story) -> None:
-    assert mended.pipeline.fired() == {alert.rule for alert in ALL} | {"MultiAgentsEscalated", "MultiAgentsWatchdog"}
+    assert mended.pipeline.fired() == {alert.rule for alert in ALL} | {
+        "MultiAgentsEscalated",
+        "MultiAgentsTelemetrySendFailed",
+        "MultiAgentsWatchdog",
+    }
     assert mended.pipeline.receivers.refused.all() == []
+
+
+@pytest.mark.slow
+def test_when_the_collector_is_down_one_alert_says_so_and_no_process_is_taken_for_silent(mended: Story) -> None:
+    running = mended.pipeline
+    before = len(running.receivers.slack.all())
+    running.collector.kill9()
+    rule = "MultiAgentsCollectorDown"
+    running.wait_told(rule, "out of reach")
+    silent = running.value("vector(time())") + 2 * float(COMPRESSED["process_silent_seconds"])
+    wait_until(lambda: running.value("vector(time())") > silent, "long enough for processes to be silent")
+    assert running.firing() == {rule, "MultiAgentsEscalated", "MultiAgentsWatchdog"}
+    running.collector.start()
+    running.wait_told(rule, "out of reach", "resolved")
+    wait_until(lambda: running.firing() == {"MultiAgentsWatchdog"}, "all is resolved")
+    told = {message.title[2:] for message in running.receivers.slack.all()[before:]}
+    assert told == {rule, f"{rule} (escalated)"}
