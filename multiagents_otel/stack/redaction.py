@@ -152,8 +152,8 @@ _SHAPES: Final = (
 )  # fmt: skip
 """Values that are secrets by their shape: tokens, keys, signed and open URLs, cards in groups."""
 
-_ANYBODYS: Final = frozenset({semconv.STATUS, semconv.COMPONENT, semconv.SERVER_ADDRESS, semconv.MESSAGING_DESTINATION})
-"""Others put texts and URLs into attributes of these names."""
+_ANYBODYS: Final = frozenset({semconv.STATUS, semconv.COMPONENT})
+"""Others may put texts into attributes of these names."""
 
 _WELL_KNOWN: Final = frozenset(
     {
