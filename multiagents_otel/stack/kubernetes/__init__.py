@@ -31,12 +31,8 @@ _FILES: Final[dict[str, tuple[_Maker, tuple[str, ...]]]] = {
             "Secrets multiagents-otel-agent-tls and multiagents-otel-gateway-tls: tls.crt, tls.key, ca.crt.",
             "The backend comes from a Secret, whose keys are the variables that collector.yaml names:",
             "  kubectl create secret generic multiagents-otel-backend --from-literal=BACKEND_EXPORTER=otlp_http \\",
-<<<<<<< HEAD
-            "    --from-literal=BACKEND_ENDPOINT=https://otel.example --from-literal=BACKEND_HEADERS='{x-api-key: ..}'",
-=======
             "    --from-literal=BACKEND_ENDPOINT=https://otlp.example.com \\",
             "    --from-literal=BACKEND_HEADERS='{x-api-key: ...}'",
->>>>>>> main
         ),
     ),
     "rules": (alerting.rules, ("The rules of prometheus/rules, for the Prometheus operator.",)),
