@@ -103,13 +103,17 @@ _SHAPES: Final = (
     *(
         rf"{prefix}[\w.+/=-]{{16,}}"
         for prefix in (
-            "sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_", "github_pat_", "glpat-", "gldt-", "glrt-", "glcbt-", "glptt-",
-            "glft-", "glsoat-", r"ya29\.", "GOCSPX-", "pypi-", "tvly-", "lsv2_[a-z]{2}_", r"SG\.", "dckr_pat_",
-            r"hv[sbr]\.", "glsa_", "glc_", "sntry[su]_", "NRAK-", "PMAK-", "lin_api_", "AGE-SECRET-KEY-1", "do[opr]_v1_",
-            "shpat_", "shpca_", "shppa_", "shpss_", "dapi", "AIza",
+            "sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_", "github_pat_", "glpat-", "gldt-", "glrt-",
+            "glcbt-", "glptt-", "glft-", "glsoat-", r"ya29\.", "GOCSPX-", "tvly-", "lsv2_[a-z]{2}_",
+            "dckr_pat_", r"hv[sbr]\.", "glsa_", "glc_", "sntry[su]_", "NRAK-", "PMAK-", "lin_api_",
+            "AGE-SECRET-KEY-1", "do[opr]_v1_", "shpat_", "shpca_", "shppa_", "shpss_", "AIza",
         )
     ),
-    *(rf"{prefix}[A-Za-z0-9]{{20,}}" for prefix in ("gh[pousr]_", "npm_", "gsk_", "pplx-", "xai-", "ntn_")),
+    r"SG\.[\w-]{16,}\.[\w-]{16,}",
+    r"pypi-[\w-]{32,}",
+    "dapi[0-9a-f]{32}",
+    "gh[pousr]_[A-Za-z0-9]{20,}",
+    *(rf"{prefix}[A-Za-z0-9]{{32,}}" for prefix in ("npm_", "gsk_", "pplx-", "xai-", "ntn_")),
     "xox[abeprs]-[A-Za-z0-9-]{10,}",
     "xapp-[0-9]-[A-Za-z0-9-]{10,}",
     "AKIA[A-Z0-9]{16}",
@@ -148,24 +152,24 @@ _SHAPES: Final = (
 )  # fmt: skip
 """Values that are secrets by their shape: tokens, keys, signed and open URLs, cards in groups."""
 
-_ANYBODYS: Final = frozenset(
-    {semconv.STATUS, semconv.COMPONENT, semconv.SERVER_ADDRESS, semconv.MESSAGING_DESTINATION}
-)
-"""Others put texts and URLs into attributes of these names."""
+_ANYBODYS: Final = frozenset({semconv.STATUS, semconv.COMPONENT})
+"""Others may put texts into attributes of these names."""
 
 _WELL_KNOWN: Final = frozenset(
-    """
-    code.column.number code.file.path code.function.name code.line.number db.collection.name db.operation.name db.system
-    db.system.name deployment.environment.name gen_ai.operation.name gen_ai.provider.name gen_ai.request.max_tokens
-    gen_ai.request.model gen_ai.request.temperature gen_ai.response.finish_reasons gen_ai.response.model gen_ai.system
-    gen_ai.usage.input_tokens gen_ai.usage.output_tokens host.arch host.name http.request.method http.response.status_code
-    http.route k8s.container.name k8s.namespace.name k8s.node.name k8s.pod.name network.peer.port network.protocol.name
-    network.protocol.version network.transport network.type os.type process.pid process.runtime.name
-    process.runtime.version rpc.grpc.status_code rpc.method rpc.service rpc.system service.instance.id service.name
-    service.namespace service.version telemetry.distro.name telemetry.distro.version telemetry.sdk.language
-    telemetry.sdk.name telemetry.sdk.version thread.id thread.name url.scheme
-    """.split()
-)
+    {
+        "code.column.number", "code.file.path", "code.function.name", "code.line.number", "db.collection.name",
+        "db.operation.name", "db.system", "db.system.name", "deployment.environment.name", "gen_ai.operation.name",
+        "gen_ai.provider.name", "gen_ai.request.max_tokens", "gen_ai.request.model", "gen_ai.request.temperature",
+        "gen_ai.response.finish_reasons", "gen_ai.response.model", "gen_ai.system", "gen_ai.usage.input_tokens",
+        "gen_ai.usage.output_tokens", "host.arch", "host.name", "http.request.method", "http.response.status_code",
+        "http.route", "k8s.container.name", "k8s.namespace.name", "k8s.node.name", "k8s.pod.name",
+        "network.peer.port", "network.protocol.name", "network.protocol.version", "network.transport", "network.type",
+        "os.type", "process.pid", "process.runtime.name", "process.runtime.version", "rpc.grpc.status_code",
+        "rpc.method", "rpc.service", "rpc.system", "service.instance.id", "service.name", "service.namespace",
+        "service.version", "telemetry.distro.name", "telemetry.distro.version", "telemetry.sdk.language",
+        "telemetry.sdk.name", "telemetry.sdk.version", "thread.id", "thread.name", "url.scheme",
+    }
+)  # fmt: skip
 """Attributes of the semantic conventions that hold names, numbers and words of a fixed set."""
 
 

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -53,7 +53,12 @@ class Shop(NamedTuple):
     redis: RedisServer
 
     def process(self, code: str, **env: str) -> Process:
-        told = {**self.running.environment(), "OTEL_SERVICE_NAME": SERVICE, "REDIS_URL": self.redis.url, "OPTIONS": "{}"}
+        told = {
+            **self.running.environment(),
+            "OTEL_SERVICE_NAME": SERVICE,
+            "REDIS_URL": self.redis.url,
+            "OPTIONS": "{}",
+        }
         return Process.python(code, env={**told, **env})
 
 
@@ -64,8 +69,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         yield Shop(running, backend, redis)
 
 
+families: Final[Any] = text_string_to_metric_families
+
+
 def scraped(running: Running) -> list[Sample]:
-    return [sample for family in text_string_to_metric_families(running.metrics()) for sample in family.samples]
+    return [sample for family in families(running.metrics()) for sample in family.samples]
 
 
 def base(name: str) -> str:
@@ -78,7 +86,8 @@ def counted(samples: list[Sample]) -> dict[str, Counter[tuple[str, ...]]]:
     for sample in samples:
         if sample.name in COUNTED:
             own = sorted(value for label, value in sample.labels.items() if label not in OF_THE_PROCESS)
-            counts[sample.name][(COUNTED[sample.name], *own)] += int(sample.value)
+            key = (COUNTED[sample.name], *own)
+            counts[sample.name][key] += int(sample.value)
     return {name: +count for name, count in counts.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ RULE_FILES: Final = sorted((PROMETHEUS / "rules").glob("*.yaml"))
 UNIT_TESTS: Final = sorted(Path(__file__).parent.glob("*.yaml"))
 
 
+@cache
 def rules() -> list[dict[str, Any]]:
     """Every rule of every file."""
     return [
