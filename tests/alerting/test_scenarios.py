@@ -177,6 +177,10 @@ def test_each_receiver_is_told_once_that_it_fires_and_once_that_it_is_mended(men
     wait_until(lambda: running.told(alert.rule, alert.subject) == expected, f"{expected} of {alert.rule}")
 
 
+def test_an_orchestrator_whose_commands_reach_nobody_has_no_share_of_failed_ones(mended: Story) -> None:
+    assert mended.pipeline.told("MultiAgentsHighErrorRate", "orders: many") == ([], [], [])
+
+
 def test_a_backend_that_takes_telemetry_again_resolves_it(mended: Story) -> None:
     mended.pipeline.wait_told("MultiAgentsTelemetrySendFailed", "traces are lost", "resolved")
 
