@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from multiagents_otel.stack.files import folder as shipped
 from multiagents_otel.stack.parameters import values
 from multiagents_otel.stack.secrets import SECRETS, SecretError, channels, write_secrets
 from tests.alerting.running import alerting, an_alert
@@ -154,6 +156,22 @@ def test_the_environment_of_the_guide_says_which_channels_there_are() -> None:
         "smtp_user": "mailer",
         "smtp_require_tls": "true",
     }
+
+
+def test_the_readme_names_every_variable() -> None:
+    class Asked(dict[str, str]):
+        """An environment that keeps what it is asked for."""
+
+        def get(self, name: str, default: Any = None) -> Any:
+            self[name] = "x"
+            return super().get(name, default)
+
+    asked = Asked()
+    channels(asked)
+    asked |= {secret.variable: "x" for secret in SECRETS}
+    named = re.findall(r"`([A-Z_]+)`", (shipped() / "README.md").read_text(encoding="utf-8"))
+    assert len(asked) > 10
+    assert set(asked) <= set(named)
 
 
 @pytest.mark.parametrize(
