@@ -413,7 +413,7 @@ PROCESS_RUNNING = Instrument(
     "multiagents.process.running",
     GAUGE,
     "",
-    "1; 0 in the last export of a process that ends in order. One that is killed, or that an exception ends, never says 0.",
+    "1, and 0 in the last export of a process that ends in order: not killed, and not by an exception.",
 )
 EVENT_LOOP_LAG = Instrument(
     "multiagents.event_loop.lag",
