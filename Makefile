@@ -24,7 +24,7 @@ LONGEST_FIRST := $(wildcard $(addprefix tests/, sampling alerting collector stac
 SOURCE := $(VENV)/framework-source/PKG-INFO
 
 # What the dashboards are made with needs a newer Python than the package, and is not there on an older one.
-MYPY_DASHBOARDS := $(BIN)/mypy --python-version 3.11 --no-warn-return-any -p multiagents_otel.stack.dashboards
+MYPY_DASHBOARDS := $(BIN)/mypy --python-version 3.11 --no-warn-return-any $(wildcard multiagents_otel/stack/dashboards/*.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -61,7 +61,7 @@ format: setup ## mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## what the telemetry costs, as ratios
+bench: setup collector ## what the telemetry costs, as ratios
 	$(BIN)/python -m tests.bench
 
 soak: setup collector tools ## the slow tests: minutes
@@ -90,7 +90,7 @@ $(BIN)/python:
 
 $(VENV)/.setup: pyproject.toml $(REDIS) $(SOURCE) | $(BIN)/python
 	@echo "installing the package, and what tests and lint need"
-	@$(BIN)/python -m pip install --quiet --editable '.[redis]' --group test --group neighbours --group stack --group dashboards --group lint
+	@$(BIN)/python -m pip install --quiet --editable '.[redis]' --group test --group neighbours --group stack --group lint
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.demo: pyproject.toml $(REDIS) | $(BIN)/python

@@ -99,6 +99,12 @@ def test_a_share_is_nothing_where_nothing_was_counted(tmp_path: Path) -> None:
     told(tmp_path, "overview", "Success", {started: "0x80"}, None)
 
 
+def test_a_duration_is_nothing_where_nothing_ended(tmp_path: Path) -> None:
+    labels = 'job="shop",instance="1",workflow_id="order",status="completed"'
+    bucket = f'multiagents_workflow_duration_seconds_bucket{{{labels},le="+Inf"}}'
+    told(tmp_path, "overview", "Duration, p95", {bucket: "3x80"}, None)
+
+
 def test_a_share_is_0_where_no_workflow_completed(tmp_path: Path) -> None:
     failed = 'multiagents_workflows_total{job="shop",instance="1",workflow_id="order",status="failed"}'
     told(tmp_path, "overview", "Success", {failed: "_x60 1x20"}, 0)

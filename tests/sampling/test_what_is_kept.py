@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.sampling.backend import Backend
-from tests.sampling.running import Pipeline, gateways
+from tests.sampling.running import Pipeline, gateways, one_collector
 from tests.support.expected import COMPLETED
 from tests.support.services import wait_until
 from tests.support.traffic import Shape, trace_ids
@@ -113,3 +113,22 @@ def test_one_that_outlives_the_window_of_others_and_fails_at_its_end_is_kept_who
         pipeline.send([root])
         backend.wait_whole(trace_id, shape.names)
         assert backend.names(short) == []
+
+
+def test_when_there_is_room_for_too_few_the_oldest_is_let_go_and_the_gauge_that_the_alert_goes_by_is_at_its_top(
+    backend: Backend, tmp_path: Path
+) -> None:
+    with one_collector(tmp_path, backend, healthy_percent=0, held_transactions=50) as pipeline:
+        shape = REASONS["an error in it"]
+        oldest, youngest = next(IDS), next(IDS)
+        fails = shape.names.index("worker.charge_payment")
+        pipeline.send(shape.stamped(oldest)[:fails])
+        for _ in range(60):
+            pipeline.send(HEALTHY.stamped(next(IDS)))
+        pipeline.send(shape.stamped(youngest)[:fails])
+        wait_until(
+            lambda: pipeline.figure("processor_tail_sampling_sampling_traces_on_memory") == 50, "all room is taken"
+        )
+        pipeline.send(shape.stamped(oldest)[fails:], shape.stamped(youngest)[fails:])
+        backend.wait_whole(youngest, shape.names)
+        backend.wait_whole(oldest, shape.names[fails:])

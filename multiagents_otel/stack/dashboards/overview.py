@@ -89,7 +89,7 @@ def _now() -> list[Panel]:
         ),
         number(
             "Active workflows",
-            "Workflows that living processes hold: started or taken over, and not ended.",
+            "Workflows that living processes hold: started or taken over, neither ended nor stalled.",
             Query(f"sum({alive(of('multiagents_active_workflows'))})"),
         ),
         number(

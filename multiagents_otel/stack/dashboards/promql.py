@@ -6,6 +6,8 @@ from typing import Final
 
 RATE: Final = "$__rate_interval"
 """The window of a graph's rate: four of the query's minimal steps or more, whatever the zoom."""
+INTERVAL: Final = "$__interval"
+"""From one point of a graph to the next: what is counted in it is counted once."""
 RANGE: Final = "$__range"
 """What the reader is looking at, from end to end."""
 
@@ -64,8 +66,11 @@ def ratio(part: str, whole: str) -> str:
 
 
 def quantile(q: float, histogram: str, by: str = "", window: str = RATE) -> str:
-    """Give a quantile of a histogram (``of("..._bucket")``) over all processes: never a mean of quantiles."""
-    return f"histogram_quantile({q}, {_sum(f'le, {by}' if by else 'le')} (rate({histogram}[{window}])))"
+    """Give a quantile of a histogram (``of("..._bucket")``) over all processes: never a mean of quantiles.
+
+    Nothing where nothing was measured: that would be no number.
+    """
+    return f"histogram_quantile({q}, {_sum(f'le, {by}' if by else 'le')} (rate({histogram}[{window}]))) >= 0"
 
 
 def _sum(by: str) -> str:

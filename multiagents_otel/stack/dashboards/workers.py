@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from multiagents_otel.stack.dashboards import traces
 from multiagents_otel.stack.dashboards.board import WORKER, Section, assembled
 from multiagents_otel.stack.dashboards.panels import Column, Panel, Query, graph, heat, listing, states
-from multiagents_otel.stack.dashboards.promql import RANGE, RATE, alive, grown, of, quantile, rate, ratio
+from multiagents_otel.stack.dashboards.promql import INTERVAL, RANGE, alive, grown, of, quantile, rate, ratio
 
 _CHOSEN: Final = 'worker_name=~"$worker"'
 _EXECUTIONS: Final = of("multiagents_worker_executions_total", _CHOSEN)
@@ -124,10 +124,10 @@ def _failures() -> list[Panel]:
         graph(
             "Errors by cause",
             "In each interval, by the class of what was raised; timeout is the framework's own.",
-            Query(f"{grown(_ERRORS, kinds, RATE)} > 0", "{{worker_name}}: {{error_type}}"),
+            Query(f"{grown(_ERRORS, kinds, INTERVAL)} > 0", "{{worker_name}}: {{error_type}}"),
             unit="none",
+            bars=True,
             width=8,
-            stacked=True,
             links=[_FAILURES],
         ),
         states(
