@@ -23,6 +23,9 @@ LONGEST_FIRST := $(wildcard $(addprefix tests/, sampling alerting collector stac
 # The framework's source release: its guide, whose every snippet the tests run, and its examples.
 SOURCE := $(VENV)/framework-source/PKG-INFO
 
+# What the dashboards are made with needs a newer Python than the package, and is not there on an older one.
+MYPY_DASHBOARDS := $(BIN)/mypy --python-version 3.11 --no-warn-return-any $(wildcard multiagents_otel/stack/dashboards/*.py)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup collector collector-module tools test lint format bench soak demo demo-picture stack clean
@@ -36,21 +39,23 @@ setup: $(VENV)/.setup ## .venv with all that the other targets need
 collector: .tools/otelcol ## the OpenTelemetry Collector, built into .tools/
 
 collector-module: ## its Go module made anew, after a change of its manifest
-	@sh scripts/collector.sh --renew
+	@sh .ci/collector.sh --renew
 
 tools: ## Prometheus and Alertmanager, from the system's packages if need be
-	@sh scripts/tools.sh
+	@sh .ci/tools.sh
 
 test: setup collector tools ## lint, types and all tests but the slow ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(MYPY_DASHBOARDS)
 	$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadfile --no-loadscope-reorder $(LONGEST_FIRST) tests
 
 lint: setup ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(MYPY_DASHBOARDS)
 
 format: setup ## mend what can be mended
 	$(BIN)/ruff check --fix .
@@ -76,7 +81,7 @@ clean: ## remove all that was made here
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .tools/otelcol: $(MODULE) | $(BIN)/python
-	@PYTHON=$(CURDIR)/$(BIN)/python sh scripts/collector.sh
+	@PYTHON=$(CURDIR)/$(BIN)/python sh .ci/collector.sh
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed: PYTHON=python3.12 make ...")'

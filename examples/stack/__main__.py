@@ -16,29 +16,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from programs import Program, StackError, Stop, answers, find, ports, running
+from parts import PORTS, parameters, parts, urls
+from programs import Program, StackError, Stop, free, running
 
 from multiagents_otel.stack.export import exported, write
-from multiagents_otel.stack.parameters import values
+from multiagents_otel.stack.parameters import ParameterError, values
 from multiagents_otel.stack.secrets import SecretError, channels, write_secrets
 
 HERE = Path(__file__).resolve().parent
-DEMO = HERE.parent / "demo"
-sys.path.append(str(DEMO))
-import redis_server  # noqa: E402 (the demo's own)
-
-HOST = "127.0.0.1"
-PORTS = {  # those that people know; a free one where somebody has it already
-    "redis": 6379,
-    "otlp_grpc": 4317,
-    "otlp_http": 4318,
-    "collector_metrics": 9464,
-    "collector_own_metrics": 8888,
-    "health": 13133,
-    "prometheus": 9090,
-    "alertmanager": 9093,
-}
-EXPORT_INTERVAL = "5000"  # ms: a page that somebody looks at should not lag half a minute behind
 
 
 def main() -> int:
@@ -54,7 +39,7 @@ def main() -> int:
                     program.check()
                 time.sleep(0.1)
             print("\nstopping", flush=True)
-    except (StackError, SecretError) as error:
+    except (StackError, SecretError, ParameterError, OSError) as error:
         print(f"make stack: {error}", file=sys.stderr)
         return 1
     print("all is stopped")
@@ -91,67 +76,22 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def start(folder: Path, stack: ExitStack, stop: Stop) -> list[Program]:
-    """Start all, each when what it needs is ready, and say where they are. They end in the opposite order."""
+    """Start all, and say where it is. It ends in the opposite order."""
     config, data, logs = (folder.resolve() / name for name in ("config", "data", "logs"))
-    at = ports(PORTS)
-    address = {name: f"{HOST}:{port}" for name, port in at.items()}
-    chosen = values(parameters(at, address) | channels(os.environ))
+    ports = free(PORTS)
+    chosen = values(parameters(ports) | channels(os.environ))
     write(config, exported(chosen))
     write_secrets(config / "alertmanager" / chosen["alert_secrets"], chosen, os.environ)
-    url = {name: f"http://{at}" for name, at in address.items()} | {"redis": f"redis://{address['redis']}"}
     programs = []
-
-    def run(name: str, ready: str, *argv: str, cwd: Path = data, **env: str) -> None:
-        if stop.asked:
-            return
-        program = stack.enter_context(running(name, argv, logs / f"{name}.log", cwd, {**environment(), **env}))
-        programs.append(program)
-        program.wait(lambda: answers(ready) if ready.startswith("http") else program.says(ready), stop)
-
-    run("redis", "Ready to accept", redis_server.find(), "--bind", HOST, "--port", str(at["redis"]), "--save", "")
-    run(
-        "alertmanager",
-        f"{url['alertmanager']}/-/ready",
-        find("prometheus-alertmanager", "alertmanager"),
-        f"--config.file={config}/alertmanager/alertmanager.yaml",
-        f"--storage.path={data}/alertmanager",
-        f"--web.listen-address={address['alertmanager']}",
-        "--cluster.listen-address=",
-        cwd=config / "alertmanager",  # it looks for its secrets from where it runs
-    )
-    run("collector", url["health"], find("otelcol", "otelcol-contrib"), f"--config={config}/collector.yaml")
-    run(
-        "prometheus",
-        f"{url['prometheus']}/-/ready",
-        find("prometheus"),
-        f"--config.file={config}/prometheus/prometheus.yaml",
-        f"--storage.tsdb.path={data}/prometheus",
-        f"--web.listen-address={address['prometheus']}",
-        "--enable-feature=exemplar-storage",
-    )
-    for script in (DEMO / "warehouse.py", HERE / "orders.py"):
-        run(
-            script.stem,
-            "open\n",
-            sys.executable,
-            str(script),
-            REDIS_URL=url["redis"],
-            OTEL_SERVICE_NAME=script.stem,
-            OTEL_EXPORTER_OTLP_ENDPOINT=url["otlp_http"],
-            OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
-            OTEL_METRIC_EXPORT_INTERVAL=EXPORT_INTERVAL,
-        )
+    for part in parts(config, data, ports):
+        if not stop.asked:
+            env = {**environment(), **part.env}
+            program = running(part.name, part.argv, logs / f"{part.name}.log", part.cwd, env)
+            programs.append(stack.enter_context(program))
+            programs[-1].wait(part.ready, stop)
     if not stop.asked:
-        print(welcome(folder, url), flush=True)
+        print(welcome(folder, urls(ports)), flush=True)
     return programs
-
-
-def parameters(at: dict[str, int], address: dict[str, str]) -> dict[str, str]:
-    """Where each part listens, and where the others find it."""
-    listens = {f"{name}_port": str(at[name]) for name in ("otlp_grpc", "otlp_http", "health")}
-    listens |= {"export_port": str(at["collector_metrics"]), "collector_metrics_port": str(at["collector_own_metrics"])}
-    found = {name: address[name] for name in ("collector_metrics", "collector_own_metrics")}
-    return listens | found | {f"{name}_address": address[name] for name in ("prometheus", "alertmanager")}
 
 
 def environment() -> dict[str, str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 TOOLS = Path(__file__).resolve().parents[2] / ".tools"
 READY, END = 60.0, 10.0  # seconds at most
 LAST_LINES = 15
+OURSELVES = os.getpid()
 
 
 class StackError(Exception):
@@ -38,6 +39,8 @@ def _end_with_us() -> None:
     """In a new program, before it is itself: if we are killed outright, the system ends it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        if os.getppid() != OURSELVES:  # killed before that
+            os._exit(1)
 
 
 class Program:
@@ -61,21 +64,22 @@ class Program:
     def check(self) -> None:
         """StackError if it has ended."""
         if (status := self._child.poll()) is not None:
-            last = "\n".join(self._log.read_text(errors="replace").splitlines()[-LAST_LINES:])
+            last = "\n".join(self.output.splitlines()[-LAST_LINES:])
             raise StackError(f"{self.name} has ended with {status}:\n{last}\nAll of its output: {self._log}")
 
-    def wait(self, ready: Callable[[], bool], stop: Stop) -> None:
+    def wait(self, ready: "Ready", stop: Stop) -> None:
         """Return when it is ready, or when the end is asked for."""
         deadline = time.monotonic() + READY
-        while not stop.asked and not ready():
+        while not stop.asked and not ready(self):
             self.check()
             if time.monotonic() > deadline:
                 raise StackError(f"{self.name} is not ready after {READY:.0f} s; its output: {self._log}")
             time.sleep(0.05)
 
-    def says(self, text: str) -> bool:
-        """Whether it has printed this text."""
-        return text in self._log.read_text(errors="replace")
+    @property
+    def output(self) -> str:
+        """All that it has printed so far."""
+        return self._log.read_text(errors="replace")
 
     def end(self) -> None:
         """Ask it to end, and make it if it does not."""
@@ -97,13 +101,27 @@ def running(name: str, argv: Sequence[str], log: Path, cwd: Path, env: Mapping[s
         program.end()
 
 
-def answers(url: str) -> bool:
-    """Whether a GET succeeds."""
-    try:
-        with urllib.request.urlopen(url, timeout=2.0):
-            return True
-    except OSError:
-        return False
+Ready = Callable[[Program], bool]
+
+
+def answers(url: str) -> Ready:
+    """Ready when a GET of the URL succeeds."""
+
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def ready(program: Program) -> bool:
+        try:
+            with direct.open(url, timeout=2.0):
+                return True
+        except OSError:
+            return False
+
+    return ready
+
+
+def says(text: str) -> Ready:
+    """Ready when it has printed the text."""
+    return lambda program: text in program.output
 
 
 def find(*names: str) -> str:
@@ -115,7 +133,7 @@ def find(*names: str) -> str:
     raise StackError(f"there is no {names[0]} on this machine: `make stack` and `make collector tools` get it")
 
 
-def ports(preferred: Mapping[str, int]) -> dict[str, int]:
+def free(preferred: Mapping[str, int]) -> dict[str, int]:
     """For each name its own port if nobody has it, else a free one."""
     chosen, probes = {}, []
     try:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from multiagents_otel.cli.command import FAILED, OK, USAGE
 from multiagents_otel.cli.terminal import safe
 from multiagents_otel.config import OptionError
-from multiagents_otel.stack.export import exported, write
 from multiagents_otel.stack.monitoring import Told, parameters_in
 from multiagents_otel.stack.parameters import PARAMETERS, ParameterError, Values, values
 from multiagents_otel.stack.secrets import SecretError, channels, write_secrets
@@ -36,7 +35,20 @@ the parameters are taken that it sets (export_port, error_rate_threshold, ...).
 exit status: 0 if the files are written, 1 if a file can't be read or written,
 2 for wrong usage: an unknown parameter, a wrong value."""
 
-_COMMON: Final = ("service_name", "export_port", "gateways", "decision_wait")
+_COMMON: Final = (
+    "service_name",
+    "otlp_endpoint",
+    "backend_exporter",
+    "backend_endpoint",
+    "export_port",
+    "scrape_interval",
+    "high_error_percent",
+    "high_latency_seconds",
+    "slow_workflow_seconds",
+    "alert_cooldown",
+    "gateways",
+    "decision_wait",
+)
 """Parameters that are options too."""
 
 _CHANNELS: Final = {"slack": "Slack", "alert_to_emails": "e-mail", "pagerduty": "PagerDuty"}
@@ -44,14 +56,15 @@ _VARIABLES: Final = ("SLACK_WEBHOOK_URL", "ALERT_TO_EMAILS", "PAGERDUTY_INTEGRAT
 
 _NEXT: Final = """\
 next, in that directory:
-  otelcol-contrib --config collector.yaml
-  prometheus --config.file prometheus/prometheus.yaml --enable-feature=exemplar-storage \\
-             --web.listen-address {prometheus_address}
-  cd alertmanager && alertmanager --config.file alertmanager.yaml
-or all of it in containers:
-  STACK_USER=$(id -u):$(id -g) docker compose up --detach
-or in a cluster with the Prometheus operator:
-  kubectl apply -f kubernetes/"""
+  for the application  set -a; . ./application.env; set +a
+  on this machine      otelcol-contrib --config collector.yaml
+                       prometheus --config.file prometheus/prometheus.yaml --storage.tsdb.path prometheus-data \\
+                         --web.listen-address {prometheus_address} --enable-feature=exemplar-storage
+                       cd alertmanager && alertmanager --config.file alertmanager.yaml \\
+                         --storage.path ../alertmanager-data --web.listen-address {alertmanager_address} \\
+                         --cluster.listen-address=
+  or in containers     STACK_USER=$(id -u):$(id -g) docker compose up --detach
+  or in a cluster      kubectl apply -f kubernetes/"""
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -66,7 +79,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument("directory", metavar="DIR", nargs="?", type=Path, help="where to; it is made if need be")
     parser.add_argument("--config", metavar="FILE", help="a monitoring configuration, YAML or JSON")
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="any parameter")
-    for row in (PARAMETERS[name] for name in _COMMON if name in PARAMETERS):
+    for row in (PARAMETERS[name] for name in _COMMON):
         parser.add_argument(_option(row.name), metavar=row.kind.upper(), help=row.help.replace("%", "%%"))
     parser.add_argument("--force", action="store_true", help="write into a directory that is not empty")
     parser.add_argument("--list", action="store_true", help="show every parameter and its default")
@@ -80,6 +93,9 @@ def run(args: argparse.Namespace) -> int:
         return OK
     if args.directory is None:
         return _failed(USAGE, "a directory is needed, or --list")
+    # Other commands, that start in the same way, don't wait for it: it loads a YAML library.
+    from multiagents_otel.stack.export import exported, write
+
     directory: Path = args.directory
     try:
         chosen = _chosen(args)
@@ -130,9 +146,10 @@ def _told(directory: Path, files: int, chosen: dict[str, Told]) -> list[str]:
 
 
 def _secrets(directory: Path, given: Values) -> list[Path]:
-    if Path(given["alert_secrets"]).is_absolute():
-        return []  # a place in a container, or on another machine
-    return write_secrets(directory / "alertmanager" / given["alert_secrets"], given, os.environ)
+    folder = Path(given["alert_secrets"])
+    if folder.is_absolute() or ".." in folder.parts:
+        return []  # a place in a container, or on another machine: nothing is written outside of the directory
+    return write_secrets(directory / "alertmanager" / folder, given, os.environ)
 
 
 def _alerts(given: Values, secrets: list[Path]) -> list[str]:

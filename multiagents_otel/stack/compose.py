@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from multiagents_otel.stack import memory
 from multiagents_otel.stack.documents import text_of
-from multiagents_otel.stack.parameters import Values
+from multiagents_otel.stack.parameters import Values, port
 
 __all__ = ["files"]
 
@@ -67,21 +67,16 @@ def files(texts: Mapping[str, str], values: Values) -> dict[str, str]:
     return {"docker-compose.yaml": text_of([project], *(line.format(**ports) for line in _COMMENTS))}
 
 
-def _port(values: Values, name: str) -> str:
-    """The port of an address, or of the first of several."""
-    return values[name].split(",")[0].rpartition(":")[2]
-
-
 def _network(values: Values) -> dict[str, Any]:
     """Holds the network that all share, and outlives each of them."""
-    ports = [values["otlp_grpc_port"], values["otlp_http_port"], *(_port(values, name) for name in _LISTENING), "3000"]
+    ports = [values["otlp_grpc_port"], values["otlp_http_port"], *(port(values, name) for name in _LISTENING), "3000"]
     return {
         "image": values["busybox_image"],
         "command": ["sleep", "infinity"],
         "init": True,
         "user": "65534:65534",
         # Of this machine alone: nobody has to log in to Prometheus and Alertmanager.
-        "ports": [f"127.0.0.1:{port}:{port}" for port in ports],
+        "ports": [f"127.0.0.1:{each}:{each}" for each in ports],
         **_HARDENED,
     }
 
@@ -130,7 +125,7 @@ def _collector(texts: Mapping[str, str], values: Values) -> dict[str, Any]:
 
 
 def _prometheus(values: Values) -> dict[str, Any]:
-    port = _port(values, "prometheus_address")
+    own = port(values, "prometheus_address")
     return _program(
         values["prometheus_image"],
         [_file("prometheus", "/etc/prometheus"), _volume("prometheus-data")],
@@ -138,26 +133,26 @@ def _prometheus(values: Values) -> dict[str, Any]:
             "--config.file=/etc/prometheus/prometheus.yaml",
             f"--storage.tsdb.path={_DATA['prometheus-data']}",
             f"--storage.tsdb.retention.time={values['prometheus_retention']}",
-            f"--web.listen-address=:{port}",
+            f"--web.listen-address=:{own}",
             "--enable-feature=exemplar-storage",
         ],
-        healthcheck=_healthy(f"http://localhost:{port}/-/ready"),
+        healthcheck=_healthy(f"http://localhost:{own}/-/ready"),
     )
 
 
 def _alertmanager(values: Values) -> dict[str, Any]:
-    port = _port(values, "alertmanager_address")
+    own = port(values, "alertmanager_address")
     return _program(
         values["alertmanager_image"],
         [_file("alertmanager", "/etc/alertmanager"), _volume("alertmanager-data")],
         command=[
             "--config.file=alertmanager.yaml",
             f"--storage.path={_DATA['alertmanager-data']}",
-            f"--web.listen-address=:{port}",
+            f"--web.listen-address=:{own}",
             "--cluster.listen-address=",
         ],
         working_dir="/etc/alertmanager",  # whence the secrets' paths are taken
-        healthcheck=_healthy(f"http://localhost:{port}/-/ready"),
+        healthcheck=_healthy(f"http://localhost:{own}/-/ready"),
     )
 
 
@@ -170,7 +165,7 @@ def _grafana(values: Values) -> dict[str, Any]:
             _volume("grafana-data"),
         ],
         environment={
-            "PROMETHEUS_URL": f"http://localhost:{_port(values, 'prometheus_address')}",
+            "PROMETHEUS_URL": f"http://localhost:{port(values, 'prometheus_address')}",
             "TRACES_URL": "${TRACES_URL:-http://localhost:3200}",
             "GF_SECURITY_ADMIN_PASSWORD": None,  # else the first login, admin and admin, is asked for one
             "GF_ANALYTICS_REPORTING_ENABLED": "false",

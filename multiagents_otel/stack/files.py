@@ -8,8 +8,8 @@ from typing import Final
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
-_NOT_SHIPPED: Final = ("__pycache__", "secrets")
-"""What running the pipeline leaves beside the files. What begins with a dot isn't shipped either."""
+_NOT_SHIPPED: Final = ("__pycache__", "secrets", "certs", "collector-storage", "prometheus-data", "alertmanager-data")
+"""What running the pipeline needs and leaves beside the files. What begins with a dot isn't shipped either."""
 
 
 def folder() -> Path:

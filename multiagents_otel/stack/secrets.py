@@ -82,8 +82,9 @@ def write_secrets(folder: Path, values: Values, environ: Mapping[str, str]) -> l
             raise SecretError(f"{secret.variable} is not set, and the parameter {secret.needed_by} needs it")
         if value and not re.fullmatch(secret.form, value):
             raise SecretError(f"{secret.variable} does not hold what its name says")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    if any(given.values()):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
     for secret, value in given.items():
         if value:
             _write(folder / secret.file, value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,14 +24,15 @@ BEGAN: Final = datetime(2025, 3, 4, 5, 6, 7, tzinfo=timezone.utc)
 RUNBOOK: Final = "https://runbook.example/#worker"
 
 
-def write_files(folder: Path, chosen: Mapping[str, str]) -> Path:
-    """Put Alertmanager's files into a folder, with these parameters; give the configuration."""
-    source = shipped() / "alertmanager"
-    shutil.copytree(source, folder, dirs_exist_ok=True)
-    for file in folder.rglob("*.*"):
+def write_files(folder: Path, chosen: Mapping[str, str], part: str = ".") -> Path:
+    """Put the pipeline's files, or a part of them, into a folder, with these parameters; give the folder."""
+    source, given = shipped() / part, values(chosen)
+    for file in source.rglob("*"):
         if file.suffix in (".yaml", ".tmpl"):
-            file.write_text(render(file.read_text(encoding="utf-8"), values(chosen)), encoding="utf-8")
-    return folder / "alertmanager.yaml"
+            target = folder / file.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(render(file.read_text(encoding="utf-8"), given), encoding="utf-8")
+    return folder
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def alerting(folder: Path, receivers: Receivers, **chosen: str) -> Iterator[Runn
     secrets = folder / "secrets"
     given = {"alert_group_wait": "0s", "alert_cooldown": "2s", "alert_repeat": "1h", **receivers.parameters, **chosen}
     given["alert_secrets"] = str(secrets)
-    config = write_files(folder / "alertmanager", given)
+    config = write_files(folder / "alertmanager", given, "alertmanager") / "alertmanager.yaml"
     write_secrets(secrets, values(given), receivers.environ)
     with Alertmanager(config, folder / "data", free_port()) as service:
         yield Running(service)

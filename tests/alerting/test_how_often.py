@@ -27,7 +27,7 @@ def test_an_alert_that_flaps_sends_one_firing_message_in_a_cooldown(tmp_path: Pa
     alert = an_alert("Flapping", "error", worker_name="charge_payment")
     arrived: list[float] = []
     with alerting(tmp_path, receivers, alert_cooldown="3s", alert_repeat="2s") as running:
-        turns = itertools.cycle((running.fire, running.resolve))
+        turns = itertools.cycle((running.fire, running.fire, running.resolve))
 
         def flaps() -> bool:
             tell = next(turns)

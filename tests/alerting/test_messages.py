@@ -9,6 +9,7 @@ import pytest
 from tests.alerting.running import Running, alerting, an_alert
 from tests.support.notifications import ESCALATION_KEY, ROUTING_KEY, Receivers
 
+TO = "one@example.com, two@example.com"
 QUERY = "http://prometheus.example/graph?g0.expr=x&g0.tab=1"
 
 
@@ -20,7 +21,7 @@ def receivers() -> Iterator[Receivers]:
 
 @pytest.fixture(scope="module")
 def running(receivers: Receivers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with alerting(tmp_path_factory.mktemp("alerting"), receivers) as alertmanager:
+    with alerting(tmp_path_factory.mktemp("alerting"), receivers, alert_to_emails=TO) as alertmanager:
         yield alertmanager
 
 
@@ -85,7 +86,7 @@ def test_an_alert_fires_and_resolves_by_mail(running: Running, receivers: Receiv
     running.resolve(alert)
     (resolved,) = receivers.mail.wait(lambda mail: mail.subject == "[RESOLVED] ByMail")
 
-    assert (fired.sender, fired.recipients) == ("alerts@example.com", ("oncall@example.com",))
+    assert (fired.sender, fired.recipients) == ("alerts@example.com", ("one@example.com", "two@example.com"))
     assert fired.text == (
         "Alert: ByMail\n"
         "Severity: warning\n"
@@ -179,6 +180,19 @@ def test_a_name_with_markup_in_it_is_shown_as_it_is_and_calls_nobody(running: Ru
     (mail,) = receivers.mail.wait(lambda mail: mail.subject == "[ERROR] Markup")
     assert message.text.startswith("*&lt;!channel&gt; &amp; &lt;b&gt; fails*\n")
     assert "<strong>&lt;!channel&gt; &amp; &lt;b&gt; fails</strong>" in mail.html
+
+
+def test_a_runbook_that_is_a_file_is_named_and_is_no_link(running: Running, receivers: Receivers) -> None:
+    alert = an_alert("RunbookFile", "error")
+    alert["annotations"]["runbook_url"] = "runbook.md#runbookfile"
+    running.fire(alert)
+    (message,) = receivers.slack.wait(lambda message: message.title == "🚨 RunbookFile")
+    (mail,) = receivers.mail.wait(lambda mail: mail.subject == "[ERROR] RunbookFile")
+    (event,) = receivers.pagerduty.wait(lambda event: event.payload["class"] == "RunbookFile")
+    assert "\nRunbook: runbook.md#runbookfile · <http://prometheus.example/" in message.text
+    assert '">Runbook: runbook.md#runbookfile · <a href="http://prometheus.example/' in mail.html
+    assert "links" not in event.body
+    assert "  runbook: runbook.md#runbookfile\n" in event.payload["custom_details"]["firing"]
 
 
 def test_an_escalated_alert_goes_to_further_people_under_the_first_alerts_name(

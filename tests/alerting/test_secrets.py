@@ -85,6 +85,7 @@ def test_a_folder_that_others_could_read_is_closed_and_an_old_secret_replaced(tm
 def test_only_the_secrets_of_channels_that_are_on_are_written_or_asked_for(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     assert write_secrets(folder, values(OFF), {}) == []
+    assert not folder.exists()
     assert [path.name for path in write_secrets(folder, values(OFF | {"slack": "true"}), ENVIRON)] == [
         "slack_webhook_url"
     ]

@@ -32,7 +32,7 @@ class Machine:
         self.bin.mkdir()
         for name in _BASICS:
             self.has(name, shutil.which(name) or "")
-        shutil.copytree(REPOSITORY / "scripts", home / "scripts")
+        shutil.copytree(REPOSITORY / ".ci", home / ".ci")
         shutil.copytree(folder() / "build", home / "collector-config" / "build")
 
     def has(self, name: str, program: str) -> None:
@@ -46,7 +46,7 @@ class Machine:
 
     def run(self, script: str, **env: str) -> Process:
         path = {"PATH": str(self.bin), "HOME": str(self.home)}
-        return Process(["/bin/sh", f"scripts/{script}.sh"], env={**path, **env}, cwd=self.home)
+        return Process(["/bin/sh", f".ci/{script}.sh"], env={**path, **env}, cwd=self.home)
 
     @property
     def tools(self) -> dict[str, str]:

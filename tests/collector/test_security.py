@@ -148,6 +148,9 @@ def test_a_token_of_the_file_is_wanted_and_changes_without_a_restart(
         backend.clear()
         assert send(OTHER) == send(WRONG) == ("OK", "200")
         arrived(backend, OTHER, WRONG)
+        keys.tokens(TOKEN, name="renewed").replace(keys.folder / "tokens")
+        wait_until(lambda: send(OTHER) == ("UNAUTHENTICATED", "401"), "a file that has been replaced is read")
+        assert send(TOKEN) == ("OK", "200")
 
 
 def test_a_certificate_and_a_token_can_both_be_wanted(keys: Keys, tmp_path: Path, backend: OtlpReceiver) -> None:

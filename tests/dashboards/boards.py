@@ -44,7 +44,7 @@ class Target:
 
     @property
     def is_promql(self) -> bool:
-        return self.data["datasource"]["type"] == "prometheus"
+        return bool(self.data["datasource"]["type"] == "prometheus")
 
 
 class Board:
@@ -103,6 +103,7 @@ def interpolated(text: str, variables: Mapping[str, str], span: float, step: flo
     """
     # Grafana's definition: the interval and one minimal step, four minimal steps at least.
     known = {"__rate_interval": _duration(max(step + step, 4 * step)), "__range": _duration(span), **variables}
+    known["__interval"] = _duration(step)
     return _VARIABLE.sub(lambda found: known[found["braced"] or found["bare"]], text)
 
 

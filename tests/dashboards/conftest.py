@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from tests.dashboards import application
-from tests.dashboards.boards import EVERYTHING, Target, interpolated, seconds
-from tests.integration.conftest import Orders
+from tests.dashboards.boards import BOARDS, EVERYTHING, Target, interpolated, seconds
+from tests.integration.conftest import COMMANDS, Orders
 from tests.support.collectors import FOLDER, Running, collector, rendered
 from tests.support.ports import free_port
 from tests.support.processes import Process
@@ -22,15 +23,18 @@ from tests.support.receiver import OtlpReceiver, ReceivedSpan
 from tests.support.redis_server import RedisServer
 from tests.support.sagas import order_payload
 from tests.support.services import Alertmanager, Prometheus, wait_until
+from tests.support.traffic import Client, Shape, log_record, logs, trace_ids, traces
 
 CHOSEN: Final = {**EVERYTHING, "export": "1s", "alive": "10s"}
-"""What a reader has chosen whose application exports twice a second."""
+"""What a reader has chosen whose application exports once a second."""
 
 MONITORED: Final = {"worker_monitoring": {"enabled": True}}
 
 COMPLETED: Final = 5
 FAILED: Final = 2
-STALLED: Final = 2
+STALLED: Final = 1
+EXECUTED: Final = 3 * (COMPLETED + FAILED + 1)
+"""Executions of workers: three an order, and those of the last order twice."""
 
 
 @dataclass
@@ -38,12 +42,15 @@ class Stack:
     """The pipeline, and what was done in it."""
 
     orders: Orders
+    orchestrator: Process
     collector: Running
     prometheus: Prometheus
     backend: OtlpReceiver
     began: float
-    transactions: dict[str, str]
-    """Transaction ids of the orders that ended, by their state."""
+    before_kill: float = 0.0
+    """When the worker's process still lived."""
+    transactions: dict[str, str] = field(default_factory=dict)
+    """The transaction id of one order, by the state in which it ended."""
 
     def value(self, expr: str, *, at: float | None = None, **chosen: str) -> dict[tuple[tuple[str, str], ...], float]:
         """What a panel of one number or a table shows, over everything since the beginning."""
@@ -60,26 +67,22 @@ class Stack:
         return found
 
     def shown(self, target: Target, end: float) -> list[float]:
-        """Every value of a query as its panel asks for it."""
+        """Every value of a query as its panel asks for it, then and before the worker was killed."""
         if target.is_instant:
-            return list(self.value(target.expr, at=end).values())
+            return [value for at in (self.before_kill, end) for value in self.value(target.expr, at=at).values()]
         return [float(value) for each in self.series(target.expr, end=end) for _at, value in each["values"]]
+
+    def offered(self, query: str) -> list[str]:
+        """The values of a variable, as Grafana asks for them."""
+        found = re.fullmatch(r"label_values\((.+),\s*(\w+)\)", query)
+        assert found, query
+        selector = interpolated(found[1], CHOSEN, 1, 1)
+        parameters: dict[str, str | float] = {"match[]": selector, "start": self.began, "end": time.time()}
+        values: list[str] = self.prometheus.api(f"label/{found[2]}/values", **parameters)
+        return values
 
     def filled(self, expr: str, end: float, chosen: Mapping[str, str]) -> str:
         return interpolated(expr, {**CHOSEN, **chosen}, end - self.began, seconds(CHOSEN["export"]))
-
-    def worker(self, **env: str) -> Process:
-        return self.orders.worker(env={**self._environment, **env}, config=MONITORED, track_payload_size=True)
-
-    def orchestrator(self) -> Process:
-        return self.orders.orchestrator(env=self._environment, config=MONITORED, track_payload_size=True)
-
-    def faulty(self) -> Process:
-        return self.orders.program(application.PROGRAM, "shop", env=self._environment)
-
-    @property
-    def _environment(self) -> dict[str, str]:
-        return self.collector.environment(interval_ms=500)
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +92,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with ExitStack() as running:
         enter = running.enter_context
         backend, redis = enter(OtlpReceiver()), enter(RedisServer())
-        started = enter(collector(folder, "collector.yaml", backend=backend))
+        started = enter(
+            collector(
+                folder, "collector.yaml", "tail-sampling.yaml", backend=backend, decision_wait="2s", healthy_percent=100
+            )
+        )
         prometheus = _monitored(running, folder, started)
         began = time.time()
         orders = enter(Orders(redis, backend))
-        made = Stack(orders, started, prometheus, backend, began, {})
-        _run(made)
+        environment = started.environment(interval_ms=1000)
+        worker = orders.program(application.PROGRAM, "worker", env=environment)
+        redis.wait_subscribed(*COMMANDS, timeout=30)
+        orchestrator = orders.orchestrator(env=environment, config=MONITORED, track_payload_size=True)
+        made = Stack(orders, orchestrator, started, prometheus, backend, began)
+        _run(made, worker)
         yield made
 
 
@@ -105,7 +116,7 @@ def _monitored(running: ExitStack, folder: Path, started: Running) -> Prometheus
         folder,
         "prometheus/prometheus.yaml",
         *rules,
-        scrape_interval="1s",
+        scrape_interval="500ms",
         evaluation_interval="1s",
         collector_metrics=f"127.0.0.1:{started.ports['export_port']}",
         collector_own_metrics=f"127.0.0.1:{started.ports['collector_metrics_port']}",
@@ -118,26 +129,42 @@ def _monitored(running: ExitStack, folder: Path, started: Running) -> Prometheus
     return running.enter_context(Prometheus(config, folder / "data", port))
 
 
-def _run(stack: Stack) -> None:
-    orders = stack.orders
-    # Nobody takes compensations yet: those of the first failure are lost.
-    worker, orchestrator = stack.worker(COMPENSATIONS="nobody"), stack.orchestrator()
-    faulty = stack.faulty()
+def _run(stack: Stack, worker: Process) -> None:
+    orders, orchestrator, redis = stack.orders, stack.orchestrator, stack.orders.redis
     failing = order_payload(fail_at="ship_order")
-    ended = [orders.order(orchestrator, order_payload(), number + 1) for number in range(COMPLETED - 1)]
+    ended = [orders.order(orchestrator, order_payload())]
+    # What is there from a series' beginning shows in no rate: the rest comes after a first scrape.
+    _scraped(stack, "multiagents_worker_executions_total", 3)
+    ended += [orders.order(orchestrator, order_payload(), number) for number in range(2, COMPLETED)]
+    # Nobody takes compensations yet: those of the first failure are lost.
     ended.append(orders.order(orchestrator, failing, COMPLETED))
-    # A second replica executes everything again, and takes the compensations.
-    replica = stack.worker()
-    orders.redis.wait_subscribed("multiagent:command.ship_order", count=2, timeout=30)
-    ended.append(orders.order(orchestrator, order_payload(), COMPLETED + 1))
-    ended.append(orders.order(orchestrator, failing, COMPLETED + 2))
-    orders.stop(worker, replica)
+    worker.send_line("compensate")
+    worker.wait_line("compensating")
+    ended.append(orders.order(orchestrator, failing, COMPLETED + 1))
+    # A second replica executes everything again.
+    worker.send_line("replicate")
+    worker.wait_line("replicated")
+    redis.wait_subscribed(*COMMANDS, count=2, timeout=30)
+    ended.append(orders.order(orchestrator, order_payload(), COMPLETED + 2))
     stack.transactions |= {state: transaction for transaction, state in ended}
+    _scraped(stack, "multiagents_worker_executions_total", EXECUTED)
+    processes = BOARDS["overview"].expr("Processes")
+    wait_until(lambda: list(stack.value(processes).values()) == [2], "both processes are known to live")
+    stack.before_kill = time.time()
+    worker.kill9()
+    wait_until(lambda: redis.command("PUBSUB", "NUMSUB", COMMANDS[0]) == [COMMANDS[0], 0], "nobody takes commands")
     stack.transactions["stalled"] = _lose(orchestrator, COMPLETED + 3)
     stack.backend.wait_for(lambda received: any(_is_root(span, stack, "stalled") for span in received.spans))
-    _refused(stack, orchestrator)
-    orders.stop(faulty)
-    wait_until(lambda: _scraped(stack.prometheus), "Prometheus has scraped the end of the run")
+    _refused(stack)
+    _scraped(stack, "multiagents_workflow_stalls_total", STALLED)
+    wait_until(lambda: stack.prometheus.query("otelcol_exporter_send_failed_metric_points"), "the refusals are scraped")
+
+
+def _scraped(stack: Stack, counter: str, count: float) -> None:
+    def scraped() -> bool:
+        return list(stack.prometheus.query(f"sum({counter})").values()) == [count]
+
+    wait_until(scraped, f"Prometheus has {count} {counter}")
 
 
 def _lose(orchestrator: Process, number: int) -> str:
@@ -151,15 +178,14 @@ def _is_root(span: ReceivedSpan, stack: Stack, state: str) -> bool:
     return is_workflow and span.attributes["workflow.transaction_id"] == stack.transactions[state]
 
 
-def _refused(stack: Stack, orchestrator: Process) -> None:
-    """One more order is lost, and the backend takes nothing of it."""
+def _refused(stack: Stack) -> None:
+    """The backend refuses for good what another client sends, and the metrics of that time."""
     counters = [f"otelcol_exporter_send_failed_{signal}" for signal in ("spans", "log_records", "metric_points")]
+    trace = next(trace_ids(1))
+    client = Client(stack.collector.ports["otlp_http_port"])
     stack.backend.refuse(400)
-    _lose(orchestrator, COMPLETED + 4)
+    assert client.send("traces", traces(Shape("step.lost INTERNAL").stamped(trace))) == 200
+    assert client.send("logs", logs([log_record(trace, "lost")])) == 200
+    client.close()
     wait_until(lambda: all(map(stack.collector.counted, counters)), "the backend has refused every signal")
     stack.backend.accept()
-
-
-def _scraped(prometheus: Prometheus) -> bool:
-    stalls = prometheus.query("sum(multiagents_workflow_stalls_total)")
-    return sum(stalls.values()) == STALLED and bool(prometheus.query("otelcol_exporter_send_failed_metric_points"))

@@ -66,6 +66,15 @@ def test_containers_have_no_rights_that_they_do_not_need() -> None:
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
+def test_grafana_gets_every_variable_and_folder_that_its_files_name() -> None:
+    texts = exported(values({"prometheus_address": "localhost:9191"}))
+    provisioning = "".join(text for path, text in texts.items() if path.startswith("grafana/provisioning/"))
+    grafana = services(texts["docker-compose.yaml"])["grafana"]
+    assert set(re.findall(r"url: \$\{(\w+)\}", provisioning)) <= set(grafana["environment"])
+    assert grafana["environment"]["PROMETHEUS_URL"] == "http://localhost:9191"
+    assert set(re.findall(r"path: (/\S+)", provisioning)) <= {mount["target"] for mount in grafana["volumes"]}
+
+
 def test_tail_sampling_is_one_parameter_away() -> None:
     collector = services(exported(values({"tail_sampling": "true"}))["docker-compose.yaml"])["collector"]
     assert collector["command"] == ["--config=/etc/otelcol/collector.yaml", "--config=/etc/otelcol/tail-sampling.yaml"]

@@ -20,6 +20,12 @@ from tests.support.services import find
 MADE = ("docker-compose.yaml", "kubernetes/")
 """Files that are made of the others as a whole."""
 
+MARKED = {
+    path: text
+    for path, text in read().items()
+    if not path.startswith(MADE) and ("parameter: " in text or "# >>> " in text)
+}
+
 
 def test_with_the_defaults_every_file_is_the_one_in_the_repository() -> None:
     assert exported(values()) == read()
@@ -35,7 +41,7 @@ def test_a_parameter_changes_the_lines_that_it_is_marked_in_and_no_other(name: s
     before, after = values(), values({name: other(PARAMETERS[name])})
     follows = {address for address in PARAMETERS if before[address] != after[address]}
     changed = 0
-    for path, text in ((path, text) for path, text in read().items() if not path.startswith(MADE)):
+    for path, text in MARKED.items():
         rendered = render(text, before), render(text, after)
         if rendered[0] != rendered[1]:
             changed += 1
@@ -43,7 +49,7 @@ def test_a_parameter_changes_the_lines_that_it_is_marked_in_and_no_other(name: s
                 assert set(re.findall(r"\w+", line.partition("parameter:")[2])) & follows, (path, line)
     if not changed:  # what is made of the files has parameters of its own
         made = exported(after)
-        changed = sum(made[path] != text for path, text in exported(before).items() if path.startswith(MADE))
+        changed = sum(made[path] != text for path, text in read().items() if path.startswith(MADE))
     assert changed
 
 
@@ -71,18 +77,26 @@ def check(*argv: str | Path, cwd: Path) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    "files",
-    [
-        ["collector.yaml"],
-        ["collector.yaml", "tail-sampling.yaml"],
-        ["collector.yaml", "agent.yaml"],
-        ["collector.yaml", "tail-sampling.yaml", "gateway.yaml"],
-    ],
-    ids="+".join,
-)
-def test_the_collector_takes_its_files_with_other_values(directory: Path, files: list[str]) -> None:
-    check(find("otelcol", "otelcol-contrib"), "validate", *(f"--config={file}" for file in files), cwd=directory)
+def commands() -> list[str]:
+    """How the Collector is started, as the files themselves say."""
+    texts = "\n".join(text for path, text in read().items() if not path.startswith(MADE))
+    whole = re.sub(r"\\\n#\s*", "", texts)
+    return sorted(set(re.findall(r"^# +otelcol-contrib( --config [^\n#]+)$", whole, re.M)))
+
+
+def test_every_way_to_start_a_collector_is_told_by_its_files() -> None:
+    told = {file for command in commands() for file in re.findall(r"[\w/-]+\.yaml", command)}
+    made_for_it = {
+        path for path, text in read().items() if path.endswith(".yaml") and re.search(r"^service:$", text, re.M)
+    }
+    made_for_it = {path for path in made_for_it if not path.startswith(MADE)}
+    assert made_for_it <= told
+    assert told <= set(read())
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_collector_takes_its_files_with_other_values(directory: Path, command: str) -> None:
+    check(find("otelcol", "otelcol-contrib"), "validate", *command.split(), cwd=directory)
 
 
 def test_prometheus_takes_its_files_with_other_values(directory: Path) -> None:

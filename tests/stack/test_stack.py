@@ -149,9 +149,11 @@ def test_a_signal_while_it_starts_ends_it_too(tmp_path: Path, number: signal.Sig
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not do it")
 def test_nothing_outlives_it_when_it_is_killed_outright(tmp_path: Path) -> None:
     with _started(tmp_path) as process:
-        stack = Stack(process)
+        wait_until((tmp_path / "logs" / "prometheus.log").exists, "Prometheus starts, all before it run")
+        started = _descendants(process)
+        assert len(started) >= 3
         process.kill9()
-        wait_until(lambda: not _alive(stack.started), "all have ended")
+        wait_until(lambda: not _alive(started), "all have ended")
 
 
 def test_a_part_that_dies_is_named_with_its_last_words_and_the_rest_is_stopped(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ class Certificate:
 
 
 class Authority:
-    """Signs certificates for 127.0.0.1, and for clients."""
+    """Signs certificates for servers and for clients."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
@@ -32,11 +32,11 @@ class Authority:
         """The authority's own certificate: what those need who trust it."""
         return self._own.cert
 
-    def issue(self, name: str) -> Certificate:
-        """A new certificate. A name that was there before: a new one in its place."""
+    def issue(self, name: str, hosts: str = "IP:127.0.0.1,DNS:localhost") -> Certificate:
+        """A new certificate, of these hosts. A name that was there before: a new one in its place."""
         issued, request = self._files(f"{self._name}-{name}"), self._folder / f"{name}.csr"
         extensions = self._folder / "extensions"
-        extensions.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+        extensions.write_text(f"subjectAltName={hosts}\n")
         _openssl("req", "-nodes", "-subj", f"/CN={name}", *_new_key(issued), "-out", str(request))
         signed = ["-CA", str(self._own.cert), "-CAkey", str(self._own.key), "-CAcreateserial", "-days", "2"]
         _openssl("x509", "-req", "-in", str(request), *signed, "-extfile", str(extensions), "-out", str(issued.cert))

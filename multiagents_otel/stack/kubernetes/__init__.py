@@ -27,8 +27,12 @@ _FILES: Final[dict[str, tuple[_Maker, tuple[str, ...]]]] = {
         (
             "The Collectors that decide which transactions are kept, each for its share of the traces.",
             "Their number is the agents' too: change it with the parameter `gateways`, not with `kubectl scale`.",
-            "The backend comes from a Secret, whose keys are the variables that gateway.yaml names:",
-            "  kubectl create secret generic multiagents-otel-backend --from-literal=BACKEND_ENDPOINT=... ...",
+            "With the parameter `gateway_tls` agents and gateways speak mutual TLS. Their certificates are then in the",
+            "Secrets multiagents-otel-agent-tls and multiagents-otel-gateway-tls: tls.crt, tls.key, ca.crt.",
+            "The backend comes from a Secret, whose keys are the variables that collector.yaml names:",
+            "  kubectl create secret generic multiagents-otel-backend --from-literal=BACKEND_EXPORTER=otlp_http \\",
+            "    --from-literal=BACKEND_ENDPOINT=https://otlp.example.com \\",
+            "    --from-literal=BACKEND_HEADERS='{x-api-key: ...}'",
         ),
     ),
     "rules": (alerting.rules, ("The rules of prometheus/rules, for the Prometheus operator.",)),
@@ -36,8 +40,9 @@ _FILES: Final[dict[str, tuple[_Maker, tuple[str, ...]]]] = {
     "alertmanager": (
         alerting.alertmanager,
         (
-            "An Alertmanager; Prometheus finds it at multiagents-otel-alertmanager:9093. Its secrets are files:",
+            "An Alertmanager. Its secrets are files:",
             "  kubectl create secret generic multiagents-otel-alertmanager --from-file=alertmanager/secrets",
+            "The operator's Prometheus is told in `alerting.alertmanagers`: multiagents-otel-alertmanager, port http.",
         ),
     ),
 }

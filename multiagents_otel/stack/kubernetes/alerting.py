@@ -23,7 +23,7 @@ from multiagents_otel.stack.kubernetes.objects import (
     selecting,
     service,
 )
-from multiagents_otel.stack.parameters import Values
+from multiagents_otel.stack.parameters import Values, port
 
 ALERTMANAGER: Final = f"{PROJECT}-alertmanager"
 
@@ -51,9 +51,9 @@ def monitors(files: Mapping[str, str], values: Values) -> list[Object]:
     prometheus = parsed(files["prometheus/prometheus.yaml"])
     jobs = {job["job_name"]: job for job in prometheus["scrape_configs"]}
 
-    def endpoint(port: str, job: str) -> Object:
+    def endpoint(name: str, job: str) -> Object:
         return {
-            "port": port,
+            "port": name,
             "interval": prometheus["global"]["scrape_interval"],
             "honorLabels": jobs[job].get("honor_labels", False),
             "relabelings": [{"targetLabel": "job", "replacement": job}],
@@ -81,13 +81,14 @@ def alertmanager(files: Mapping[str, str], values: Values) -> list[Object]:
     texts = {path.removeprefix(folder): text for path, text in files.items() if path.startswith(folder)}
     data = {path.replace("/", "--"): text for path, text in texts.items()}  # no key of a ConfigMap has a slash
     items = [{"key": key, "path": path} for key, path in zip(data, texts, strict=True)]
-    ports = {"http": 9093}
+    ports = {"http": port(values, "alertmanager_address")}
     container = {
         "name": "alertmanager",
         "image": values["alertmanager_image"],
         "args": [
             "--config.file=files/alertmanager.yaml",
             "--storage.path=/alertmanager",
+            f"--web.listen-address=:{ports['http']}",
             "--cluster.listen-address=",
         ],
         # The paths of the secrets are taken from here.

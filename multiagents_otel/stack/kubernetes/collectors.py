@@ -31,14 +31,26 @@ from multiagents_otel.stack.parameters import Values
 AGENT: Final = f"{PROJECT}-agent"
 GATEWAY: Final = f"{PROJECT}-gateway"
 
-_AGENT_FILES: Final = ("collector.yaml", "agent.yaml")
-_GATEWAY_FILES: Final = ("collector.yaml", "tail-sampling.yaml", "gateway.yaml")
+_FILES: Final = {
+    AGENT: ("collector.yaml", "agent.yaml"),
+    GATEWAY: ("collector.yaml", "tail-sampling.yaml", "gateway.yaml"),
+}
 """Each lies on top of the one before it."""
+
+_TLS_FILE: Final = {AGENT: "agent-tls.yaml", GATEWAY: "security/mutual-tls.yaml"}
+"""On top of those, if the parameter ``gateway_tls`` says so."""
+
+_TLS_VARIABLES: Final = {
+    AGENT: {"GATEWAY_CA_FILE": "ca.crt", "GATEWAY_CERT_FILE": "tls.crt", "GATEWAY_KEY_FILE": "tls.key"},
+    GATEWAY: {"COLLECTOR_CLIENT_CA_FILE": "ca.crt", "COLLECTOR_CERT_FILE": "tls.crt", "COLLECTOR_KEY_FILE": "tls.key"},
+}
+"""What these files read: the keys of a Secret as cert-manager makes it."""
 
 _BACKEND: Final = f"{PROJECT}-backend"
 """The Secret whose keys are the environment variables for the backend, its address and headers."""
 
 _CONFIG: Final = "/etc/otelcol"
+_CERTIFICATES: Final = "/etc/otelcol-tls"
 _STORAGE: Final = "/var/lib/otelcol"
 
 _OTLP: Final = {"otlp-grpc": "otlp_grpc_port", "otlp-http": "otlp_http_port"}
@@ -51,15 +63,15 @@ _HOST: Final = re.compile(r"(?P<name>[a-z][a-z0-9-]*)[^:/]*:\d+")
 
 def agent(files: Mapping[str, str], values: Values) -> list[Object]:
     """The agent: its files, the address for applications, and a pod on each node."""
-    data = {file: files[file] for file in _AGENT_FILES}
+    data = _data(AGENT, files, values)
     queue = {"name": "queue", "hostPath": {"path": f"/var/lib/{AGENT}", "type": "DirectoryOrCreate"}}
     template = pod(
         AGENT,
         data,
         # The queue is the node's, so that it outlives the pod; the node makes its folder as root.
         initContainers=[_owner(values)],
-        containers=[_collector(data, values)],
-        volumes=[_files(AGENT), queue],
+        containers=[_collector(AGENT, data, values)],
+        volumes=[*_volumes(AGENT, values), queue],
         tolerations=[{"operator": "Exists", "effect": "NoSchedule"}],
     )
     update = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}
@@ -74,7 +86,7 @@ def agent(files: Mapping[str, str], values: Values) -> list[Object]:
 
 def gateway(files: Mapping[str, str], values: Values) -> list[Object]:
     """The gateways: their files, a name for each, and their pods, as many as the agents know of."""
-    data = {file: files[file] for file in _GATEWAY_FILES}
+    data = _data(GATEWAY, files, values)
     apart = {
         "maxSkew": 1,
         "topologyKey": "kubernetes.io/hostname",
@@ -85,8 +97,8 @@ def gateway(files: Mapping[str, str], values: Values) -> list[Object]:
         GATEWAY,
         data,
         terminationGracePeriodSeconds=60,
-        containers=[_collector(data, values)],
-        volumes=[_files(GATEWAY)],
+        containers=[_collector(GATEWAY, data, values)],
+        volumes=_volumes(GATEWAY, values),
         topologySpreadConstraints=[apart],
     )
     spec = {
@@ -106,10 +118,11 @@ def gateway(files: Mapping[str, str], values: Values) -> list[Object]:
     ]
 
 
-def _names(values: Values) -> Iterable[tuple[int, str]]:
+def _names(values: Values) -> list[tuple[int, str]]:
     """The names by which the agents' file knows the gateways, with their numbers."""
     hosts = (_HOST.fullmatch(address) for address in gateways.addresses(values))
-    return [(number, host["name"]) for number, host in enumerate(hosts) if host]
+    found = {host["name"]: number for number, host in enumerate(hosts) if host}
+    return [(number, name) for name, number in found.items()]
 
 
 def _named(name: str, number: int, values: Values) -> Object:
@@ -123,8 +136,20 @@ def _ports(names: Iterable[str], values: Values) -> dict[str, int]:
     return {name: int(values[_PORTS[name]]) for name in served}
 
 
-def _files(name: str) -> Object:
-    return {"name": "files", "configMap": {"name": name}}
+def _tls(values: Values) -> bool:
+    return values["gateway_tls"] == "true"
+
+
+def _data(name: str, files: Mapping[str, str], values: Values) -> dict[str, str]:
+    """The ConfigMap's content, in the order in which the Collector reads it. No key of it may have a slash."""
+    paths = [*_FILES[name], *([_TLS_FILE[name]] if _tls(values) else [])]
+    return {path.replace("/", "--"): files[path] for path in paths}
+
+
+def _volumes(name: str, values: Values) -> list[Object]:
+    secret = {"secretName": f"{name}-tls", "defaultMode": 0o440}
+    certificates = [{"name": "certificates", "secret": secret}] if _tls(values) else []
+    return [{"name": "files", "configMap": {"name": name}}, *certificates]
 
 
 def _owner(values: Values) -> Object:
@@ -139,13 +164,20 @@ def _owner(values: Values) -> Object:
     }
 
 
-def _collector(data: Mapping[str, str], values: Values) -> Object:
+def _collector(name: str, data: Mapping[str, str], values: Values) -> Object:
     texts = list(data.values())
     variables = {
         "COLLECTOR_HOST": "0.0.0.0",  # noqa: S104 - of the pod
         "COLLECTOR_STORAGE": _STORAGE,
         "GOMEMLIMIT": f"{memory.refusing(texts)}MiB",
     }
+    mounts = [
+        {"name": "files", "mountPath": _CONFIG, "readOnly": True},
+        {"name": "queue", "mountPath": _STORAGE},
+    ]
+    if _tls(values):
+        variables |= {variable: f"{_CERTIFICATES}/{key}" for variable, key in _TLS_VARIABLES[name].items()}
+        mounts += [{"name": "certificates", "mountPath": _CERTIFICATES, "readOnly": True}]
     return {
         "name": "collector",
         "image": values["collector_image"],
@@ -156,8 +188,5 @@ def _collector(data: Mapping[str, str], values: Values) -> Object:
         "resources": resources(memory.needed(texts), "250m"),
         **probes("/", "health"),
         "securityContext": HARDENED,
-        "volumeMounts": [
-            {"name": "files", "mountPath": _CONFIG, "readOnly": True},
-            {"name": "queue", "mountPath": _STORAGE},
-        ],
+        "volumeMounts": mounts,
     }

@@ -9,7 +9,7 @@ from typing import Final
 from multiagents_otel.stack.parameter import Parameter, ParameterError, Values
 from multiagents_otel.stack.parameters import alertmanager, collector, containers, prometheus, sampling
 
-__all__ = ["PARAMETERS", "Parameter", "ParameterError", "Values", "values"]
+__all__ = ["PARAMETERS", "Parameter", "ParameterError", "Values", "port", "values"]
 
 PARAMETERS: Final[dict[str, Parameter]] = {
     row.name: row for row in (*collector.ROWS, *sampling.ROWS, *prometheus.ROWS, *alertmanager.ROWS, *containers.ROWS)
@@ -31,7 +31,7 @@ def values(chosen: Mapping[str, str] | None = None) -> dict[str, str]:
     for name in chosen or {}:
         if name not in PARAMETERS:
             near = get_close_matches(name, PARAMETERS, 1)
-            raise ParameterError(f"there is no parameter {name}" + (f": {near[0]}?" if near else ""))
+            raise ParameterError(f"there is no parameter {name}" + (f": did you mean {near[0]}?" if near else ""))
     given = {name: PARAMETERS[name].check(value) for name, value in (chosen or {}).items()}
     found = {name: row.default for name, row in PARAMETERS.items()} | given
     for address in set(_FOLLOWING) - set(given):
@@ -42,6 +42,14 @@ def values(chosen: Mapping[str, str] | None = None) -> dict[str, str]:
         found["prometheus_address"] = f"localhost:{int(found['export_port']) + 1}"
     _check_ports(found)
     return found
+
+
+def port(values: Values, name: str) -> int:
+    """The port of an address, or of the first of several. ParameterError: it has none."""
+    digits = values[name].split(",")[0].rpartition(":")[2]
+    if not digits.isdecimal():
+        raise ParameterError(f"{name}: {values[name]!r} is not an address with a port, HOST:PORT")
+    return int(digits)
 
 
 def _check_ports(found: Values) -> None:

@@ -22,6 +22,7 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("counter_memory", "duration", "1h", "The longest gap in the metrics over which counters still compare."),
     Parameter("escalate_after", "duration", "30m", "A critical alert that fires for so long is escalated."),
     # --- the application
+    Parameter("alert_on_high_error_rate", "flag", "true", "Alert on a high share of failures, of events and workers."),
     Parameter("high_error_percent", "number", "10", "Failed events of a type, in percent.", 0, 100),
     Parameter("high_latency_seconds", "number", "5", "Average time from publication to handled, in seconds.", 0),
     Parameter("high_cpu_percent", "number", "90", "CPU of a machine, in percent.", 0, 100),

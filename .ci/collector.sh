@@ -12,10 +12,11 @@ version=$(awk '$1 == "version:" { print $2 }' $module/manifest.yaml)
 export GOWORK=off GOTOOLCHAIN=local CGO_ENABLED=0
 unset GOROOT
 
-no_collector() {
+no_collector() { # $1: why
   cat >&2 <<END
-The Collector can't be built here: there is no Go $needs or later, and PyPI has none for this machine either.
-  - Install Go (https://go.dev/dl: unpack it, put its bin on the PATH; no root needed), then run \`make collector\` again.
+The Collector can't be built here: $1
+  - Install Go $needs or later (https://go.dev/dl: unpack it, put its bin on the PATH; no root needed), then run
+    \`make collector\` again. It fetches modules from the Go module proxy, or from the one that GOPROXY names.
   - Or take a ready-made Collector: put otelcol-contrib $version or later on the PATH, then run \`make collector\` again.
   - Or run its container, which takes the same files: otel/opentelemetry-collector-contrib:$version
 END
@@ -73,9 +74,10 @@ if [ "${1:-}" = --renew ]; then
 fi
 if ! find_go; then
   if ready_made; then exit; fi
-  fetch_go || no_collector
+  fetch_go || no_collector "there is no Go $needs or later, and no wheel of it for this machine."
 fi
 echo "building the Collector $version with $("$go" env GOVERSION): minutes, the first time"
 cd $module
-"$go" build -mod=readonly -trimpath -buildvcs=false -ldflags '-s -w' -o "$tools/otelcol.new" .
+"$go" build -mod=readonly -trimpath -buildvcs=false -ldflags '-s -w' -o "$tools/otelcol.new" . ||
+  no_collector "Go has said why, above."
 mv "$tools/otelcol.new" "$tools/otelcol"

@@ -6,13 +6,14 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards import traces
-from dashboards.board import WORKER, Section, assembled
-from dashboards.panels import Column, Panel, Query, graph, heat, listing, states
-from dashboards.promql import RANGE, RATE, alive, grown, of, quantile, rate, ratio
+from multiagents_otel.stack.dashboards import traces
+from multiagents_otel.stack.dashboards.board import WORKER, Section, assembled
+from multiagents_otel.stack.dashboards.panels import Column, Panel, Query, graph, heat, listing, states
+from multiagents_otel.stack.dashboards.promql import INTERVAL, RANGE, alive, grown, of, quantile, rate, ratio
 
 _CHOSEN: Final = 'worker_name=~"$worker"'
 _EXECUTIONS: Final = of("multiagents_worker_executions_total", _CHOSEN)
+_COUNTING: Final = of("multiagents_worker_executions_total", _CHOSEN, 'status!="cancelled"')
 _FAILED: Final = of("multiagents_worker_executions_total", _CHOSEN, 'status="error"')
 _ERRORS: Final = of("multiagents_worker_errors_total", _CHOSEN)
 _DURATION: Final = of("multiagents_worker_duration_seconds_bucket", _CHOSEN)
@@ -37,7 +38,7 @@ def board() -> Dashboard:
 
 
 def _by_worker() -> list[Panel]:
-    failed = ratio(grown(_FAILED, "worker_name"), grown(_EXECUTIONS, "worker_name"))
+    failed = ratio(grown(_FAILED, "worker_name"), grown(_COUNTING, "worker_name"))
     return [
         listing(
             "Workers",
@@ -113,8 +114,8 @@ def _failures() -> list[Panel]:
     return [
         graph(
             "Share of executions that failed",
-            "By worker. A timeout is a failure, a cancelled execution is not.",
-            Query(ratio(rate(_FAILED, "worker_name"), rate(_EXECUTIONS, "worker_name")), "{{worker_name}}"),
+            "By worker. A timeout is a failure; cancelled executions do not count.",
+            Query(ratio(rate(_FAILED, "worker_name"), rate(_COUNTING, "worker_name")), "{{worker_name}}"),
             unit="percentunit",
             width=8,
             steps={0.1: "red"},
@@ -123,10 +124,10 @@ def _failures() -> list[Panel]:
         graph(
             "Errors by cause",
             "In each interval, by the class of what was raised; timeout is the framework's own.",
-            Query(f"{grown(_ERRORS, kinds, RATE)} > 0", "{{worker_name}}: {{error_type}}"),
+            Query(f"{grown(_ERRORS, kinds, INTERVAL)} > 0", "{{worker_name}}: {{error_type}}"),
             unit="none",
+            bars=True,
             width=8,
-            stacked=True,
             links=[_FAILURES],
         ),
         states(

@@ -6,10 +6,10 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards import traces
-from dashboards.board import WORKER, Section, assembled
-from dashboards.panels import Panel, Query, graph, heat, states
-from dashboards.promql import RATE, alive, grown, of, quantile, rate, ratio
+from multiagents_otel.stack.dashboards import traces
+from multiagents_otel.stack.dashboards.board import WORKER, Section, assembled
+from multiagents_otel.stack.dashboards.panels import Panel, Query, graph, heat, states
+from multiagents_otel.stack.dashboards.promql import INTERVAL, alive, grown, of, quantile, rate, ratio
 
 _CHOSEN: Final = 'worker_name=~"$worker"'
 _EVENTS: Final = of("multiagents_events_total")
@@ -103,13 +103,15 @@ def _lost() -> list[Panel]:
             "In each interval: published, and nobody was there. Its workflow stalls.",
             _rare("multiagents_events_undelivered_total", "event_type, worker_name", "{{event_type}} {{worker_name}}"),
             unit="none",
+            bars=True,
             width=6,
         ),
         graph(
             "Could not be published",
             "In each interval, by the class of what the bus raised.",
-            Query(f"{grown(publish_errors, 'event_type, error_type', RATE)}", "{{event_type}}: {{error_type}}"),
+            Query(f"{grown(publish_errors, 'event_type, error_type', INTERVAL)}", "{{event_type}}: {{error_type}}"),
             unit="none",
+            bars=True,
             width=6,
         ),
         graph(
@@ -118,6 +120,7 @@ def _lost() -> list[Panel]:
             "executes every command.",
             _rare("multiagents_commands_duplicated_total", "worker_name", "{{worker_name}}"),
             unit="none",
+            bars=True,
             width=6,
         ),
         graph(
@@ -125,13 +128,14 @@ def _lost() -> list[Panel]:
             "Results in each interval that no step waited for: late, doubled, or another orchestrator's.",
             _rare("multiagents_events_stale_total", "worker_name", "{{worker_name}}"),
             unit="none",
+            bars=True,
             width=6,
         ),
     ]
 
 
 def _rare(counter: str, by: str, legend: str) -> Query:
-    return Query(grown(of(counter, _CHOSEN), by, RATE), legend)
+    return Query(grown(of(counter, _CHOSEN), by, INTERVAL), legend)
 
 
 def _bus() -> list[Panel]:

@@ -1,4 +1,4 @@
-"""Write every dashboard as a JSON file: ``python -m dashboards [FOLDER]``."""
+"""Write every dashboard as a JSON file: ``python -m multiagents_otel.stack.dashboards [FOLDER]``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from dashboards import events, overview, pipeline, system, workers, workflows
+from multiagents_otel.stack.dashboards import events, overview, pipeline, system, workers, workflows
 
-_FOLDER: Final = Path(__file__).resolve().parents[1] / "collector-config" / "grafana" / "dashboards"
+_FOLDER: Final = Path(__file__).resolve().parents[3] / "collector-config" / "grafana" / "dashboards"
 
 
 def main(folder: Path) -> None:

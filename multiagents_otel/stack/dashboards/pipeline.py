@@ -6,9 +6,9 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards.board import Section, assembled
-from dashboards.panels import Panel, Query, graph, number, states
-from dashboards.promql import RATE, grown, of, rate
+from multiagents_otel.stack.dashboards.board import Section, assembled
+from multiagents_otel.stack.dashboards.panels import Panel, Query, graph, number, states
+from multiagents_otel.stack.dashboards.promql import INTERVAL, RATE, grown, of, rate
 
 _SIGNALS: Final = {"spans": "spans", "metric_points": "metric points", "log_records": "log records"}
 
@@ -89,21 +89,24 @@ def _losses() -> list[Panel]:
         graph(
             "Faults of multiagents-otel, by component",
             "In each interval; the application went on without them.",
-            Query(grown(faults, "component", RATE), "{{component}}"),
+            Query(grown(faults, "component", INTERVAL), "{{component}}"),
             unit="none",
+            bars=True,
         ),
         graph(
             "Not sent, by exporter",
             "Spans, points and records lost in each interval: refused by the backend, or no room in the queue.",
             *(
                 Query(
-                    grown(_own(f"otelcol_exporter_{kind}_failed_{key}"), "exporter", RATE), f"{{{{exporter}}}}: {words}"
+                    grown(_own(f"otelcol_exporter_{kind}_failed_{key}"), "exporter", INTERVAL),
+                    f"{{{{exporter}}}}: {words}",
                 )
                 for kind, text in (("send", "refused by the backend"), ("enqueue", "queue full"))
                 for key, name in _SIGNALS.items()
                 for words in (f"{name}, {text}",)
             ),
             unit="none",
+            bars=True,
         ),
     ]
 
@@ -184,8 +187,9 @@ def _tail_sampling() -> list[Panel]:
         graph(
             "Dropped before a decision",
             "Traces in each interval: num_traces is too small for the rate and decision_wait.",
-            Query(grown(_DROPPED_EARLY, "", RATE), "traces"),
+            Query(grown(_DROPPED_EARLY, "", INTERVAL), "traces"),
             unit="none",
+            bars=True,
             width=8,
         ),
     ]

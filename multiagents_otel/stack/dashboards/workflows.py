@@ -6,10 +6,10 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards import traces
-from dashboards.board import Section, assembled, chosen, typed
-from dashboards.panels import Column, Panel, Query, found, graph, heat, listing
-from dashboards.promql import RANGE, RATE, alive, grown, of, quantile, rate, ratio
+from multiagents_otel.stack.dashboards import traces
+from multiagents_otel.stack.dashboards.board import Section, assembled, chosen, typed
+from multiagents_otel.stack.dashboards.panels import Column, Panel, Query, found, graph, heat, listing
+from multiagents_otel.stack.dashboards.promql import INTERVAL, RANGE, alive, grown, of, quantile, rate, ratio
 
 _CHOSEN: Final = 'workflow_id=~"$workflow"'
 _STARTED: Final = of("multiagents_workflows_started_total", _CHOSEN)
@@ -121,11 +121,11 @@ def _duration() -> list[Panel]:
 
 
 def _under_way() -> list[Panel]:
-    stalls = grown(of("multiagents_workflow_stalls_total", _CHOSEN), "workflow_id", RATE)
+    stalls = grown(of("multiagents_workflow_stalls_total", _CHOSEN), "workflow_id", INTERVAL)
     return [
         graph(
             "Active",
-            "Workflows that living processes hold: started or taken over, and not ended.",
+            "Workflows that living processes hold: started or taken over, neither ended nor stalled.",
             Query(f"sum by (workflow_id) ({alive(of('multiagents_active_workflows', _CHOSEN))})", "{{workflow_id}}"),
             unit="none",
             width=8,
@@ -144,6 +144,7 @@ def _under_way() -> list[Panel]:
             "In each interval, workflows found unable to go on: something was lost, or no result came in time.",
             Query(stalls, "{{workflow_id}}"),
             unit="none",
+            bars=True,
             width=8,
         ),
     ]

@@ -22,7 +22,7 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from dashboards import traces
+from multiagents_otel.stack.dashboards import traces
 
 Panel: TypeAlias = "graphs.Panel | heatmap.Panel | stat.Panel | statetimeline.Panel | table.Panel"
 Steps: TypeAlias = "Mapping[float, str]"
@@ -67,15 +67,20 @@ def graph(
     unit: str,
     width: int = 12,
     stacked: bool = False,
+    bars: bool = False,
     steps: Steps | None = None,
     most: float | None = None,
     links: Sequence[dashboard.DashboardLink] = (),
 ) -> graphs.Panel:
-    """Lines over time; ``stacked`` where the sum means something. ``steps`` are drawn as lines."""
+    """Lines over time, or ``bars`` for what happened in each interval.
+
+    They are ``stacked`` where the sum means something. ``steps`` are drawn as lines.
+    """
     panel = graphs.Panel().title(title).description(description).datasource(METRICS).unit(unit).min(0)
-    panel = panel.span(width).height(_HEIGHT).fill_opacity(30 if stacked else 8).line_width(1)
+    panel = panel.span(width).height(_HEIGHT).fill_opacity(60 if bars else 30 if stacked else 8).line_width(1)
+    panel = panel.draw_style(looks.GraphDrawStyle.BARS if bars else looks.GraphDrawStyle.LINE)
     panel = panel.show_points(looks.VisibilityMode.AUTO).legend(_legend()).tooltip(_tooltip()).no_value("none")
-    if stacked:
+    if stacked or bars:
         panel = panel.stacking(common.StackingConfig().mode(looks.StackingMode.NORMAL))
     if most is not None:
         panel = panel.max(most)

@@ -6,9 +6,9 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards.board import Section, assembled
-from dashboards.panels import Panel, Query, graph, heat
-from dashboards.promql import PROCESSES, alive, of, quantile, rate
+from multiagents_otel.stack.dashboards.board import Section, assembled
+from multiagents_otel.stack.dashboards.panels import Column, Panel, Query, graph, heat, listing
+from multiagents_otel.stack.dashboards.promql import GONE, PROCESSES, alive, of, quantile, rate
 
 _LAG: Final = of("multiagents_event_loop_lag_seconds_bucket")
 _PROCESS: Final = "{{job}} {{instance}}"
@@ -56,6 +56,13 @@ def _processes() -> list[Panel]:
             Query(f"max by (job) ({alive(of('process_thread_count'))})", "{{job}}: threads"),
             unit="none",
             width=6,
+        ),
+        listing(
+            "Gone without a word",
+            "Processes that lived in the time range, live no more, and did not end in order: killed, crashed, cut "
+            "off, or with a blocked event loop.",
+            {"job": "Service", "instance": "Instance"},
+            Column("Processes", GONE),
         ),
     ]
 

@@ -6,17 +6,17 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards import traces
-from dashboards.board import Section, assembled
-from dashboards.panels import Column, Panel, Query, graph, listing, number
-from dashboards.promql import PROCESSES, RANGE, alive, grown, of, quantile, rate, ratio
+from multiagents_otel.stack.dashboards import traces
+from multiagents_otel.stack.dashboards.board import Section, assembled
+from multiagents_otel.stack.dashboards.panels import Column, Panel, Query, graph, listing, number
+from multiagents_otel.stack.dashboards.promql import PROCESSES, RANGE, alive, grown, of, quantile, rate, ratio
 
 _ENDED: Final = of("multiagents_workflows_total")
 _COUNTING: Final = of("multiagents_workflows_total", 'status!="cancelled"')
 _COMPLETED: Final = of("multiagents_workflows_total", 'status="completed"')
 _DURATION: Final = of("multiagents_workflow_duration_seconds_bucket")
 _EVENTS: Final = of("multiagents_events_total")
-_EXECUTIONS: Final = of("multiagents_worker_executions_total")
+_EXECUTIONS: Final = of("multiagents_worker_executions_total", 'status!="cancelled"')
 
 
 def board() -> Dashboard:
@@ -54,7 +54,8 @@ def _totals() -> list[Panel]:
         ),
         number(
             "Executions failed",
-            "Share of the workers' executions that raised or timed out, in the time range.",
+            "Share of the workers' executions that raised or timed out, in the time range. Cancelled ones do not "
+            "count.",
             Query(ratio(grown(of("multiagents_worker_executions_total", 'status="error"')), grown(_EXECUTIONS))),
             unit="percentunit",
             decimals=2,
@@ -88,7 +89,7 @@ def _now() -> list[Panel]:
         ),
         number(
             "Active workflows",
-            "Workflows that living processes hold: started or taken over, and not ended.",
+            "Workflows that living processes hold: started or taken over, neither ended nor stalled.",
             Query(f"sum({alive(of('multiagents_active_workflows'))})"),
         ),
         number(

@@ -1,0 +1,177 @@
+"""Asking a Prometheus: its HTTP API with the standard library, and what goes wrong, in words."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any, Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.request import ProxyHandler, Request, build_opener
+
+TOKEN_VARIABLE: Final = "PROMETHEUS_BEARER_TOKEN"  # noqa: S105 - a variable's name
+
+_SCHEMES: Final = ("http", "https")
+_DENIED: Final = (401, 403, 407)
+_MOST_BYTES: Final = 256 * 1024 * 1024  # a report's answers are a few hundred kB: more is something else
+_MOST_SHOWN: Final = 300
+
+
+class PrometheusError(Exception):
+    """Prometheus could not be asked, or has not answered; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One series at one time."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series over time: its value by time, seconds since the epoch."""
+
+    labels: Mapping[str, str]
+    points: Mapping[float, float]
+
+
+class Prometheus:
+    """The query API at ``url`` (a path before ``/api`` and ``user:password@`` may be in it).
+
+    ``headers`` go with every request, though not to another host by a redirect. ``timeout``, in seconds, is the
+    server's limit for one query too. ValueError if it isn't such a URL.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], timeout: float) -> None:
+        self.url, self._headers = _without_credentials(url)
+        self._headers.update(headers)
+        self._timeout = timeout
+        host = urlsplit(self.url).hostname or ""
+        # A proxy can't reach this machine's own loopback, whatever the environment says.
+        self._opener = build_opener(*([ProxyHandler({})] if _is_loopback(host) else []))
+        self.warnings: dict[str, None] = {}
+        """What the server has said of its own answers (an incomplete one, say), in order, once each."""
+
+    def instant(self, expression: str, at: float) -> list[Sample]:
+        """Return a vector's samples at a time, in seconds since the epoch. PrometheusError as the class says."""
+        result = self._ask("query", {"query": expression, "time": f"{at:.3f}"})
+        return [Sample(each["metric"], float(each["value"][1])) for each in result]
+
+    def over_time(self, expression: str, start: float, end: float, step: float) -> list[Line]:
+        """Return a vector's series from ``start`` to ``end``, both included. PrometheusError as the class says."""
+        parameters = {"query": expression, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
+        return [_line(each) for each in self._ask("query_range", parameters)]
+
+    def raw(self, selector: str, at: float) -> list[Line]:
+        """Return the samples that are stored, with their own times, of a range selector such as ``up[5m]``."""
+        return [_line(each) for each in self._ask("query", {"query": selector, "time": f"{at:.3f}"})]
+
+    def _ask(self, what: str, parameters: Mapping[str, str]) -> list[Any]:
+        query = urlencode({**parameters, "timeout": f"{self._timeout:g}s"})
+        request = Request(f"{self.url}/api/v1/{what}?{query}")  # noqa: S310 - http or https, looked at in __init__
+        for name, value in self._headers.items():
+            request.add_unredirected_header(name, value)
+        try:
+            with self._opener.open(request, timeout=self._timeout + 5) as reply:
+                body = reply.read(_MOST_BYTES)
+        except HTTPError as error:
+            raise PrometheusError(self._refusal(error)) from None
+        except TimeoutError:
+            raise PrometheusError(self._too_slow()) from None
+        except URLError as error:
+            raise PrometheusError(self._unreachable(error.reason)) from None
+        except (OSError, HTTPException, ValueError) as error:
+            raise PrometheusError(self._unreachable(error)) from None
+        return self._result(body)
+
+    def _result(self, body: bytes) -> list[Any]:
+        try:
+            answer = json.loads(body)
+            result = answer["data"]["result"]
+            self.warnings.update(dict.fromkeys(map(str, answer.get("warnings", ()))))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise PrometheusError(self._no_prometheus()) from None
+        if not isinstance(result, list):
+            raise PrometheusError(self._no_prometheus())
+        return result
+
+    def _refusal(self, error: HTTPError) -> str:
+        if error.code in _DENIED:
+            return (
+                f"{self.url} answers {error.code} {error.reason}: it wants credentials. Set {TOKEN_VARIABLE}, or give "
+                f"--header 'Authorization: ...' or a URL with user:password@"
+            )
+        said = _error_of(error)
+        if said is None:
+            return f"{self._no_prometheus()} (it answers {error.code} {error.reason})"
+        kind, message = said
+        if kind == "timeout":
+            return self._too_slow()
+        return f"{self.url} refuses a query ({error.code}, {kind}): {message}"
+
+    def _too_slow(self) -> str:
+        return (
+            f"{self.url} has not answered a query within {self._timeout:g} s: "
+            f"ask for less (--since, --service) or wait longer (--timeout)"
+        )
+
+    def _no_prometheus(self) -> str:
+        return (
+            f"what answers at {self.url} is not Prometheus's API. If Prometheus stands behind a path, give that too: "
+            f"http://host:9090/prometheus"
+        )
+
+    def _unreachable(self, reason: object) -> str:
+        if isinstance(reason, TimeoutError):
+            return self._too_slow()
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            return (
+                f"{self.url} has a certificate that is not trusted here ({reason.verify_message}): "
+                f"SSL_CERT_FILE may name a file with its authority's"
+            )
+        if isinstance(reason, ConnectionRefusedError):
+            return f"nothing listens at {self.url}: is Prometheus running there? (--prometheus URL)"
+        if isinstance(reason, socket.gaierror):
+            return f"there is no host {urlsplit(self.url).hostname}: {reason.strerror} (--prometheus URL)"
+        return f"{self.url} can't be asked: {reason or type(reason).__name__}"
+
+
+def _without_credentials(url: str) -> tuple[str, dict[str, str]]:
+    """Return the URL as it may be shown, and the header that its user and password make."""
+    parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES or not parts.hostname or parts.port == 0:
+        raise ValueError("not a URL such as http://localhost:9090")
+    host = parts.netloc.rpartition("@")[2]
+    bare = urlunsplit((parts.scheme, host, quote(parts.path.rstrip("/"), safe="/%"), "", ""))
+    if parts.username is None:
+        return bare, {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return bare, {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _line(series: Any) -> Line:
+    return Line(series["metric"], {float(time): float(value) for time, value in series["values"]})
+
+
+def _error_of(error: HTTPError) -> tuple[str, str] | None:
+    """Return Prometheus's own word for an error, and its message, if it was Prometheus who answered."""
+    try:
+        answer = json.loads(error.read(_MOST_BYTES))
+        return str(answer["errorType"]), str(answer["error"])[:_MOST_SHOWN]
+    except (OSError, HTTPException, ValueError, TypeError, KeyError):
+        return None
