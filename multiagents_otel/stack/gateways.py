@@ -49,10 +49,9 @@ def _table(signal: str, context: str) -> Callable[[Values], list[str]]:
     def row(number: int, count: int) -> list[str]:
         last = 16**_DIGITS - 1
         bound = f"{min(last, (number + 1) * 16**_DIGITS // count):0{_DIGITS}x}"
-        trace = f"{context}.trace_id.string"
         return [
             f"- context: {context}",
-            f'  condition: {trace} != "" and Substring({trace}, {32 - _DIGITS}, {_DIGITS}) < "{bound}"',
+            f'  condition: Substring({context}.trace_id.string, {32 - _DIGITS}, {_DIGITS}) < "{bound}"',
             f"  pipelines: [{signal}/gateway-{number}]",
         ]
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -37,6 +37,8 @@ PROCESSES: Final = 8
 """Each of an application's has one request under way."""
 FAILING: Final = 50
 """One in so many workflows."""
+IDLE_MIB: Final = 58
+"""What a Collector takes at rest."""
 CORE: Final = max(os.sched_getaffinity(0))
 """The Collector's; the load and what stands for a backend have the others."""
 
@@ -61,6 +63,7 @@ CASES: Final = (
     Case("collector.yaml", ONE_MACHINE),
     Case("tail-sampling.yaml, held for 10 s", SAMPLING, {"decision_wait": "10s"}),
     Case("tail-sampling.yaml, held for all of it", SAMPLING, {"decision_wait": "10m"}),
+    Case("tail-sampling.yaml, 10 s after the root", SAMPLING, {"decision_wait_after_root": "10s"}),
     Case("agent.yaml", AGENT),
     Case("gateway.yaml, held for 10 s", GATEWAY, {"decision_wait": "10s"}),
 )
@@ -97,15 +100,26 @@ class Used(NamedTuple):
         return cls((int(fields[11]) + int(fields[12])) / _TICKS, int(found[1]) / 1024)
 
 
+def service(span: str) -> str:
+    """Which process exports a span of this name: the worker's, or the orchestrator's."""
+    kind, _, name = span.replace(" ", ".", 1).partition(".")
+    of_worker = kind == "worker" or (kind, name.partition(".")[0]) in {("process", "command"), ("send", "result")}
+    return name.rpartition(".")[2] if of_worker else "orchestrator"
+
+
 def requests(seconds: float) -> Iterator[tuple[bytes, int]]:
-    """Bodies, and how many spans each holds."""
+    """Bodies as four processes export them, and how many spans each holds."""
     healthy, failing = Shape(COMPLETED), Shape(COMPENSATED)
-    spans: list[bytes] = []
+    services = {shape: [service(name) for name in shape.names] for shape in (healthy, failing)}
+    waiting: defaultdict[str, list[bytes]] = defaultdict(list)
     for number, trace_id in enumerate(islice(trace_ids(1), round(WORKFLOWS * seconds))):
-        spans += (failing if number % FAILING == 0 else healthy).stamped(trace_id)
-        if len(spans) >= REQUEST:
-            yield traces(spans), len(spans)
-            spans = []
+        shape = failing if number % FAILING == 0 else healthy
+        for name, span in zip(services[shape], shape.stamped(trace_id), strict=True):
+            spans = waiting[name]
+            spans.append(span)
+            if len(spans) == REQUEST:
+                yield traces(spans, name), REQUEST
+                spans.clear()
 
 
 def load(port: int, seconds: float) -> tuple[int, float]:
@@ -154,12 +168,14 @@ def measure(case: Case, place: Path, seconds: float) -> None:
             after = Used.of(pid)
             held = figure(running, "processor_tail_sampling_sampling_traces_on_memory")
     cpu = (after.cpu - before.cpu) / spans
-    print(
+    row = (
         f"{case.name:46} {cpu * 1e6:5.1f} us a span, {cpu * 100 * spans / seconds:4.0f} % of a core, "
-        f"{before.resident:5.0f} -> {loaded.resident:5.0f} MiB, {held:6.0f} held, "
-        f"{spans / took:6.0f} spans/s, load {own / spans * 1e6:.1f} us a span",
-        flush=True,
+        f"{before.resident:5.0f} -> {loaded.resident:5.0f} MiB; {spans / took:6.0f} spans/s, "
+        f"load {own / spans * 1e6:.1f} us"
     )
+    if held:
+        row += f"; {held:.0f} held, {(loaded.resident - IDLE_MIB) * 1024 / held / len(Shape(COMPLETED)):.1f} KiB a span"
+    print(row, flush=True)
 
 
 def run(cases: Sequence[Case], seconds: float) -> None:
@@ -171,8 +187,9 @@ def run(cases: Sequence[Case], seconds: float) -> None:
 
 
 def main() -> None:
-    """``python -m tests.bench.collector [seconds]``."""
-    run(CASES, float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS)
+    """``python -m tests.bench.collector [seconds [part of a name]]``."""
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
+    run([case for case in CASES if "".join(sys.argv[2:3]) in case.name], seconds)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from tests.sampling.backend import Backend
-from tests.sampling.running import figure, gateways
+from tests.sampling.running import client, figure, gateways
 from tests.support.expected import step_tree
 from tests.support.services import wait_until
-from tests.support.traffic import Shape, trace_ids
+from tests.support.traffic import Shape, log_record, logs, trace_ids
 
 TRANSACTIONS = 10_000
 ROOT = "workflow.order_processing INTERNAL"
@@ -45,3 +45,22 @@ def test_of_10_000_transactions_every_failing_one_is_whole_and_a_tenth_of_the_ot
     healthy_share = (len(got) - len(failing)) / (TRANSACTIONS - len(failing))
     assert 0.09 < healthy_share < 0.11
     assert all(0.48 < share < 0.52 for share in shares)
+
+
+def test_log_records_go_the_way_of_their_transactions_and_those_without_one_to_the_first_gateway(
+    tmp_path: Path,
+) -> None:
+    ids = [trace_id for trace_id, _ in zip(trace_ids(11), range(400), strict=False)]
+    records = [log_record(trace_id, trace_id.hex()) for trace_id in ids] + [log_record(b"", "of no transaction")]
+    with Backend() as backend, gateways(tmp_path, backend) as pipeline:
+        sender = client(pipeline.entry)
+        assert sender.send("logs", logs(records)) == 200
+        sender.close()
+        backend.wait_for(lambda _: len(backend.logs) == len(records))
+        taken = [figure(gateway, "receiver_accepted_log_records") for gateway in pipeline.samplers]
+    assert {record.body: record.trace_id for record in backend.logs} == {
+        "of no transaction": "",
+        **{trace_id.hex(): trace_id.hex() for trace_id in ids},
+    }
+    first = 1 + sum(trace_id.hex()[28:] < "8000" for trace_id in ids)
+    assert taken == [first, len(records) - first]

@@ -10,7 +10,7 @@ import pytest
 from tests.sampling.backend import Backend
 from tests.sampling.running import one_collector
 from tests.support.expected import COMPENSATED
-from tests.support.services import Service
+from tests.support.services import Service, wait_until
 from tests.support.traffic import Shape, trace_ids
 
 SHAPE = Shape(COMPENSATED)
@@ -27,6 +27,8 @@ def test_what_was_kept_arrives_and_what_was_held_is_gone_when_the_collector_is(
         backend.refuse(503)
         pipeline.send(SHAPE.stamped(kept))
         pipeline.send(SHAPE.stamped(held)[:FAILS])
+        # Spans are acknowledged before they are judged: a kill in between would lose them too.
+        wait_until(lambda: pipeline.figure("exporter_queue_size") == len(SHAPE), "what is kept is in the queue")
         end(pipeline.entry.service)
         pipeline.entry.service.start()
         backend.accept()
