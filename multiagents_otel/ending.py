@@ -26,6 +26,8 @@ class Ending:
 
     def __init__(self) -> None:
         self._calls: list[Callable[[], None]] = []
+        self._installed = False
+        self._begun = False
         self._told_multiprocessing = False
 
     def add(self, call: Callable[[], None]) -> None:
@@ -33,8 +35,7 @@ class Ending:
 
         It must not raise, must be bounded in time, and must do nothing when it is made again.
         """
-        if not self._calls:
-            self._install()
+        self.watch()
         if call not in self._calls:
             self._calls.append(call)
         try:
@@ -42,6 +43,18 @@ class Ending:
                 signal.signal(signal.SIGTERM, self._on_sigterm)
         except ValueError:
             pass  # not the main thread: signals are not ours to handle
+
+    def watch(self) -> None:
+        """Take note of the end, whether or not there is a call to make then; signals are left alone."""
+        if not self._installed:
+            self._installed = True
+            self._install()
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the process is ending, and not by an exception that nobody caught."""
+        # The interpreter keeps that one before it exits. Ctrl-C is no Exception.
+        return self._begun and not isinstance(getattr(sys, "last_value", None), Exception)
 
     def _install(self) -> None:
         atexit.register(self._end)
@@ -53,6 +66,7 @@ class Ending:
             self._in_multiprocessing_child()
 
     def _end(self) -> None:
+        self._begun = True
         for call in reversed(self._calls):
             call()
 

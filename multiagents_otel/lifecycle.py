@@ -11,7 +11,7 @@ from opentelemetry.sdk.resources import Resource
 
 from multiagents_otel import semconv
 from multiagents_otel.ending import ENDING, bounded
-from multiagents_otel.fork import forget_measurements
+from multiagents_otel.fork_safe import forget_measurements
 from multiagents_otel.telemetry.forking import on_fork
 
 _logger = logging.getLogger("multiagents_otel")

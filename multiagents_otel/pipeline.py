@@ -28,7 +28,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 
 from multiagents_otel import semconv
-from multiagents_otel.fork import ForkSafeReader, ProcessExporter
+from multiagents_otel.fork_safe import ForkSafeReader, ProcessExporter
 from multiagents_otel.lifecycle import add_to_resource, resource_of
 from multiagents_otel.processing.exporters import (
     RedactingLogExporter,

@@ -409,6 +409,12 @@ REDIS_CONNECTIONS = Instrument(
     "{connection}",
     "Clients of the Redis servers in use, as a MetricsCollector that is on last saw them.",
 )
+PROCESS_RUNNING = Instrument(
+    "multiagents.process.running",
+    GAUGE,
+    "",
+    "1, and 0 in the last export of a process that ends in order: not killed, and not by an exception.",
+)
 EVENT_LOOP_LAG = Instrument(
     "multiagents.event_loop.lag",
     HISTOGRAM,
@@ -454,6 +460,7 @@ INSTRUMENTS: Final[tuple[Instrument, ...]] = (
     SYSTEM_DISK,
     SYSTEM_NETWORK_IO,
     REDIS_CONNECTIONS,
+    PROCESS_RUNNING,
     EVENT_LOOP_LAG,
     OTEL_ERRORS,
 )

@@ -23,7 +23,7 @@ def find() -> str:
         for folder in spec.submodule_search_locations if spec else ():
             if found := shutil.which(Path(folder, "bin", "redis-server")):
                 return found
-    raise SystemExit("the demo needs a redis-server: run it by `make demo`, which gets one, or install Redis")
+    raise SystemExit("there is no redis-server: `make demo` and `make stack` get one, or install Redis")
 
 
 @contextmanager

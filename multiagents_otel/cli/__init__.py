@@ -12,13 +12,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from multiagents_otel.cli import check_config, doctor, launch, report, show
+from multiagents_otel.cli import configuration, doctor, launch, report, show
 from multiagents_otel.cli.command import OK, USAGE, Command
 from multiagents_otel.version import __version__
 
 __all__ = ["main"]
 
-COMMANDS: tuple[Command, ...] = (launch, show, report, check_config, doctor)
+COMMANDS: tuple[Command, ...] = (launch, show, report, configuration, doctor)
 """The subcommands, in the order of the help text. A new one is a module that has the functions of ``Command``."""
 
 _INTERRUPTED = 130  # what a shell reports for SIGINT

@@ -36,17 +36,15 @@ _SYSTEM_METRICS = "opentelemetry.instrumentation.system_metrics"
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """Add ``config check`` and return its parser."""
-    parser = subparsers.add_parser("config", help="check a configuration file", description=_DESCRIPTION)
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    check = actions.add_parser(
+    parser = subparsers.add_parser(
         "check",
         help="show what would apply, and whence",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    check.add_argument("file", metavar="FILE", nargs="?", help="a YAML or JSON file")
-    check.add_argument("--given", action="store_true", help="leave out what is only a default")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="a YAML or JSON file")
+    parser.add_argument("--given", action="store_true", help="leave out what is only a default")
     return parser
 
 

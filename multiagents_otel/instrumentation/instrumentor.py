@@ -16,7 +16,9 @@ import wrapt
 from opentelemetry._logs import get_logger_provider
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
+from multiagents_otel import semconv
 from multiagents_otel.config import Configuration, MonitoringConfig, Options, Patterns, configuration_in_force, given
+from multiagents_otel.ending import ENDING
 from multiagents_otel.instrumentation.builtins import BuiltinReplacement
 from multiagents_otel.instrumentation.event_bus import REDIS_BUS_MODULE, EventBusInstrumentation
 from multiagents_otel.instrumentation.framework_logs import FrameworkLogs
@@ -57,6 +59,8 @@ class _Instrumentation:
         on_fork(in_child=self._in_forked_child)
         self.table: list[Patch] = [patch for part in parts for patch in part.table()]
         SYSTEM.install(self.telemetry.instruments)
+        ENDING.watch()
+        self.telemetry.instruments.readings[semconv.PROCESS_RUNNING.name] = lambda: {(): int(not ENDING.in_order)}
         in_force.enter(self.telemetry, self.workflows.in_flight, self.buses.buses)
 
     def apply(self, module: str | None = None) -> bool:

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Awaitable
 from typing import Any
 
+from multiagents_otel.framework_interfaces import serve
 from multiagents_otel.logs.record import NAMES, Record, level_of
-from multiagents_otel.monitors.framework import serve
 
 
 class Logger:

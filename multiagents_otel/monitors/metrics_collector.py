@@ -10,8 +10,8 @@ import weakref
 from collections.abc import Mapping
 from typing import Any, Final
 
-from multiagents_otel import semconv
-from multiagents_otel.monitors import collected, framework, recorded
+from multiagents_otel import framework_interfaces, semconv
+from multiagents_otel.monitors import collected, recorded
 from multiagents_otel.monitors.monitor import harmless, harmless_async, nothing
 from multiagents_otel.monitors.numbers import number
 from multiagents_otel.monitors.recorded import Recorded, timestamp
@@ -70,7 +70,7 @@ class MetricsCollector:
         self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._forget()
-        framework.serve()
+        framework_interfaces.serve()
         _collectors.add(self)
 
     def _forget(self) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from opentelemetry.sdk.trace import SpanProcessor
 
-from multiagents_otel.monitors import framework
+from multiagents_otel import framework_interfaces
 from multiagents_otel.monitors.windows import Windows
 from multiagents_otel.telemetry.observers import OBSERVERS, Observer
 from multiagents_otel.telemetry.sending import DELIVERY, EXECUTION, SENDING
@@ -103,7 +103,7 @@ class Monitor(Observer, SpanProcessor):
         self._lock = threading.RLock()
         self._backlog: deque[tuple[float, Callable[..., object], tuple[Any, ...]]] = deque()
         self._running = False
-        framework.serve()
+        framework_interfaces.serve()
         OBSERVERS.add(self)
         _monitors.add(self)
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from multiagents_otel.stack import application, gateways, redaction
 from multiagents_otel.stack.parameter import Values
 
-GENERATED: Final[dict[str, Callable[[Values], Sequence[str]]]] = {}
+GENERATED: Final[dict[str, Callable[[Values], Sequence[str]]]] = {
+    "application": application.variables,
+    "redaction": lambda _: redaction.region(),
+    **gateways.REGIONS,
+}
 """By the name that a region's marker gives: makes the lines of the region, without its indentation."""

@@ -50,6 +50,7 @@ TABLE: Final[dict[str, tuple[object, str, set[str]]]] = {
     "multiagents.compensations": (COUNTER, "{compensation}", {"workflow.id", "status"}),
     "multiagents.system.cpu": (GAUGE, "%", set()),
     "multiagents.system.memory": (GAUGE, "%", set()),
+    "multiagents.process.running": (GAUGE, "", set()),
     "multiagents.event_loop.lag": (LAG, "s", set()),
     "multiagents.otel.errors": (COUNTER, "{error}", {"component"}),
 }

@@ -153,6 +153,7 @@ async def test_known_series_are_there_at_zero_from_registration_on(observed: Obs
             for status in ("success", "error", "cancelled")
         },
         "multiagents.worker.errors": {series(worker__name=name, error__type="timeout"): 0 for name in names},
+        "multiagents.process.running": {series(): 1},
         "multiagents.workflows.started": {series(workflow__id=order): 0},
         "multiagents.workflows": {series(workflow__id=order, status=status): 0 for status in statuses},
         "multiagents.workflow.stalls": {series(workflow__id=order): 0},

@@ -222,7 +222,7 @@ def test_examples_work_on_a_redis_that_asks_for_a_password(start: Start, receive
 def test_every_example_has_a_test_and_a_line_in_the_readme() -> None:
     readme = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     tests = Path(__file__).read_text(encoding="utf-8")
-    shown = [path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("*.py") if path.parent.name != "demo"]
+    shown = [path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("*.py") if path.parent.name not in ("demo", "stack")]
     assert len(shown) == 8
     for path in shown:
         assert f'"{path}"' in tests

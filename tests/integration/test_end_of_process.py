@@ -46,6 +46,32 @@ def test_D12_at_an_end_what_is_queued_leaves(receiver: OtlpReceiver, protocol: s
 
 
 @pytest.mark.parametrize(
+    ("ending", "running"),
+    [
+        ("pass", 0),
+        ("sys.exit(3)", 0),
+        ("os.kill(os.getpid(), signal.SIGINT)", 0),  # Ctrl-C
+        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", 0),
+        ("raise RuntimeError('unhandled')", 1),
+        ("metrics.get_meter_provider().force_flush(); os.kill(os.getpid(), signal.SIGKILL)", 1),
+    ],
+)
+def test_the_last_export_tells_an_end_in_order_from_a_crash(receiver: OtlpReceiver, ending: str, running: int) -> None:
+    with Process.python(HEAD + ending, env=receiver.environment("http/protobuf", HOUR_MS)) as process:
+        process.wait()
+    assert [point.value for point in receiver.metric("multiagents.process.running")] == [running]
+
+
+def test_a_process_tells_that_it_runs_until_its_end(receiver: OtlpReceiver) -> None:
+    code = HEAD + "sys.stdin.readline()"
+    with Process.python(code, env=receiver.environment("http/protobuf", 100)) as process:
+        receiver.wait_for(lambda got: [point.value for point in got.metric("multiagents.process.running")] == [1])
+        process.send_line("end")
+        assert process.wait() == 0
+    assert [point.value for point in receiver.metric("multiagents.process.running")] == [0]
+
+
+@pytest.mark.parametrize(
     "waiting",
     [
         "time.sleep(60)",

@@ -30,6 +30,7 @@ from multiagents_otel.logs.writer import MOST_RECORDS, writer_for
 from multiagents_otel.processing.redaction import REDACTED, Redactor, use
 from tests.logs.exported import Exported
 from tests.logs.lines import entries, messages
+from tests.support.services import wait_until
 
 LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -362,7 +363,8 @@ async def test_a_stream_that_is_stuck_holds_up_nobody_and_what_is_dropped_is_cou
         await logger.info(str(number))
     assert logger.dropped == 25
     stream.go.set()
-    await logger.close()
+    await logger.close()  # it waits for two seconds at most: 10,000 lines may take longer on a busy machine
+    await asyncio.to_thread(wait_until, lambda: "were dropped" in stream.getvalue(), "the last line is written")
     found = [json.loads(line)["message"] for line in stream.getvalue().splitlines()]
     assert found[:-1] == ["first", *map(str, range(MOST_RECORDS))]
     assert found[-1].startswith("25 log records were dropped")

@@ -48,7 +48,7 @@ Handler: TypeAlias = Callable[[ReceivedRequest], int]
 class GrpcServer:
     """OTLP/gRPC. Bodies are taken as bytes, so that tests can look at what was really sent."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, port: int = 0) -> None:
         self._threads = ThreadPoolExecutor(_MAX_CALLS, thread_name_prefix="otlp-grpc")
         self._server = grpc.server(
             self._threads,
@@ -58,7 +58,7 @@ class GrpcServer:
             method: Any = grpc.unary_unary_rpc_method_handler(_grpc_method(signal, handler))
             service = grpc.method_handlers_generic_handler(service_name(signal), {"Export": method})
             self._server.add_generic_rpc_handlers((service,))
-        self.port = int(self._server.add_insecure_port("127.0.0.1:0"))
+        self.port = int(self._server.add_insecure_port(f"127.0.0.1:{port}"))
         self._server.start()
 
     def close(self) -> None:
@@ -83,10 +83,10 @@ class HttpServer(ThreadingHTTPServer):
     request_queue_size = 128
     daemon_threads = False  # closing waits for the threads: none of them outlives its test
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, port: int = 0) -> None:
         self.handler = handler
         self._connections: set[Any] = set()
-        super().__init__(("127.0.0.1", 0), _HttpRequestHandler)
+        super().__init__(("127.0.0.1", port), _HttpRequestHandler)
         self.port = int(self.server_address[1])
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), name="otlp-http", daemon=True)
         self._thread.start()

@@ -55,18 +55,13 @@ class OtlpReceiver:
         self._http: HttpServer | None = None
 
     def __enter__(self) -> OtlpReceiver:
-        self._grpc = GrpcServer(self._receive)
-        self._http = HttpServer(self._receive)
+        self.plug()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.refuse()  # releases what hangs, else its threads could not be joined
-        if self._grpc:
-            self._grpc.close()
-        if self._http:
-            self._http.close()
+        self.unplug()
 
     # --- where to send to -----------------------------------------------------------------------
 
@@ -209,6 +204,21 @@ class OtlpReceiver:
         What hung is then refused and not collected, so that a sender which tries again delivers once.
         """
         self._answer_with(_HANG)
+
+    def unplug(self) -> None:
+        """Listens no more: connections are refused. ``plug`` ends that, on the same ports."""
+        mode = self._mode
+        self.refuse()  # releases what hangs, else its threads could not be joined
+        if self._grpc:
+            self._grpc.close()
+        if self._http:
+            self._http.close()
+        self._answer_with(mode)
+
+    def plug(self) -> None:
+        """Listens, and answers as it did before."""
+        self._grpc = GrpcServer(self._receive, self._grpc.port if self._grpc else 0)
+        self._http = HttpServer(self._receive, self._http.port if self._http else 0)
 
     def _answer_with(self, mode: int) -> None:
         with self._changed:

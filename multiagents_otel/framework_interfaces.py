@@ -1,4 +1,4 @@
-"""Monitors serve as the framework's own: they are registered with its interfaces, which importing would be slow."""
+"""Our monitors and loggers serve as the framework's own: registered with its interfaces, whose import is slow."""
 
 from __future__ import annotations
 

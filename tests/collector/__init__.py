@@ -1,0 +1,1 @@
+"""The Collector that we ship, run for real: what comes in, what goes out, who may send."""

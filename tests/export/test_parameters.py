@@ -1,0 +1,134 @@
+"""What a parameter changes in the files, and that programs take the files with other values."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from multiagents_otel.stack.export import exported, write
+from multiagents_otel.stack.files import folder, read
+from multiagents_otel.stack.parameters import PARAMETERS, ParameterError, values
+from multiagents_otel.stack.render import render
+from tests.export.chosen import other, others
+from tests.support.services import find
+
+MADE = ("docker-compose.yaml", "kubernetes/")
+"""Files that are made of the others as a whole."""
+
+MARKED = {
+    path: text
+    for path, text in read().items()
+    if not path.startswith(MADE) and ("parameter: " in text or "# >>> " in text)
+}
+
+
+def test_with_the_defaults_every_file_is_the_one_in_the_repository() -> None:
+    assert exported(values()) == read()
+
+
+def test_every_file_of_the_repository_is_exported() -> None:
+    there = {path.relative_to(folder()).as_posix() for path in folder().rglob("*") if path.is_file()}
+    assert set(exported(values())) == {path for path in there if "secrets/" not in path}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter_changes_the_lines_that_it_is_marked_in_and_no_other(name: str) -> None:
+    before, after = values(), values({name: other(PARAMETERS[name])})
+    follows = {address for address in PARAMETERS if before[address] != after[address]}
+    changed = 0
+    for path, text in MARKED.items():
+        rendered = render(text, before), render(text, after)
+        if rendered[0] != rendered[1]:
+            changed += 1
+            for line in changed_outside_regions(*rendered, name):
+                assert set(re.findall(r"\w+", line.partition("parameter:")[2])) & follows, (path, line)
+    if not changed:  # what is made of the files has parameters of its own
+        made = exported(after)
+        changed = sum(made[path] != text for path, text in read().items() if path.startswith(MADE))
+    assert changed
+
+
+def changed_outside_regions(before: str, after: str, name: str) -> Iterator[str]:
+    """Lines that differ, but for those of regions that are made or that a flag takes out."""
+    cut = re.compile(rf"^ *# >>> (?:generated: \w+|only with: {name})\n.*?^ *# <<<\n", re.M | re.S)
+    yield from (
+        line[2:]
+        for line in difflib.ndiff(cut.sub("", before).splitlines(), cut.sub("", after).splitlines())
+        if line[:1] in "+-"
+    )
+
+
+@pytest.fixture(scope="module", params=["true", "false"])
+def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files with every parameter at another value; all flags on, or all off."""
+    directory = tmp_path_factory.mktemp(f"flags-{request.param}")
+    write(directory, exported(values(others(flags=request.param))))
+    return directory
+
+
+def check(*argv: str | Path, cwd: Path) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def commands() -> list[str]:
+    """How the Collector is started, as the files themselves say."""
+    texts = "\n".join(text for path, text in read().items() if not path.startswith(MADE))
+    whole = re.sub(r"\\\n#\s*", "", texts)
+    return sorted(set(re.findall(r"^# +otelcol-contrib( --config [^\n#]+)$", whole, re.M)))
+
+
+def test_every_way_to_start_a_collector_is_told_by_its_files() -> None:
+    told = {file for command in commands() for file in re.findall(r"[\w/-]+\.yaml", command)}
+    made_for_it = {
+        path for path, text in read().items() if path.endswith(".yaml") and re.search(r"^service:$", text, re.M)
+    }
+    made_for_it = {path for path in made_for_it if not path.startswith(MADE)}
+    assert made_for_it <= told
+    assert told <= set(read())
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_collector_takes_its_files_with_other_values(directory: Path, command: str) -> None:
+    check(find("otelcol", "otelcol-contrib"), "validate", *command.split(), cwd=directory)
+
+
+def test_prometheus_takes_its_files_with_other_values(directory: Path) -> None:
+    told = check(find("promtool"), "check", "config", "prometheus/prometheus.yaml", cwd=directory)
+    count = len(list((directory / "prometheus" / "rules").iterdir()))
+    assert f"SUCCESS: {count} rule files found" in told
+
+
+def test_alertmanager_takes_its_file_with_other_values(directory: Path) -> None:
+    check(find("amtool"), "check-config", "alertmanager.yaml", cwd=directory / "alertmanager")
+
+
+def test_the_scrape_follows_the_port_that_the_collector_serves() -> None:
+    texts = exported(values({"export_port": "9999", "collector_metrics_port": "8899", "otlp_http_port": "5318"}))
+    assert "targets: [localhost:9999]" in texts["prometheus/prometheus.yaml"]
+    assert "targets: [localhost:8899]" in texts["prometheus/prometheus.yaml"]
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:5318\n" in texts["application.env"]
+    assert values({"export_port": "9999", "collector_metrics": "agent-1:1, agent-2:1"})["collector_metrics"] == (
+        "agent-1:1, agent-2:1"
+    )
+
+
+def test_prometheus_makes_room_for_the_guides_port() -> None:
+    assert values({"export_port": "9090"})["prometheus_address"] == "localhost:9091"
+    texts = exported(values({"export_port": "9090"}))
+    assert "--web.listen-address=:9091" in texts["docker-compose.yaml"]
+    assert "- 127.0.0.1:9091:9091" in texts["docker-compose.yaml"]
+    assert values({"export_port": "9090", "prometheus_address": "prometheus:9090"})["prometheus_address"] == (
+        "prometheus:9090"
+    )
+
+
+def test_two_servers_of_one_collector_cannot_have_one_port() -> None:
+    with pytest.raises(ParameterError, match="otlp_http_port and export_port are both 4318: two ports are needed"):
+        values({"export_port": "4318"})
