@@ -181,7 +181,7 @@ def _timeout(text: str) -> float:
 
 def _width(text: str) -> int:
     number = _number(text)
-    if number < NARROWEST or number != int(number):
+    if number < NARROWEST or not number.is_integer():
         raise ValueError(f"must be a whole number, {NARROWEST} or more")
     return int(number)
 

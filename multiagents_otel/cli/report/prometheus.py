@@ -7,15 +7,20 @@ import ipaddress
 import json
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
+T = TypeVar("T")
+
 TOKEN_VARIABLE: Final = "PROMETHEUS_BEARER_TOKEN"  # noqa: S105 - a variable's name
+
+GRACE: Final = 5.0
+"""Seconds more than the server has for a query, for its answer that it has taken too long."""
 
 _SCHEMES: Final = ("http", "https")
 _DENIED: Final = (401, 403, 407)
@@ -62,25 +67,24 @@ class Prometheus:
 
     def instant(self, expression: str, at: float) -> list[Sample]:
         """Return a vector's samples at a time, in seconds since the epoch. PrometheusError as the class says."""
-        result = self._ask("query", {"query": expression, "time": f"{at:.3f}"})
-        return [Sample(each["metric"], float(each["value"][1])) for each in result]
+        return self._ask("query", {"query": expression, "time": f"{at:.3f}"}, _sample)
 
     def over_time(self, expression: str, start: float, end: float, step: float) -> list[Line]:
         """Return a vector's series from ``start`` to ``end``, both included. PrometheusError as the class says."""
         parameters = {"query": expression, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
-        return [_line(each) for each in self._ask("query_range", parameters)]
+        return self._ask("query_range", parameters, _line)
 
     def raw(self, selector: str, at: float) -> list[Line]:
         """Return the samples that are stored, with their own times, of a range selector such as ``up[5m]``."""
-        return [_line(each) for each in self._ask("query", {"query": selector, "time": f"{at:.3f}"})]
+        return self._ask("query", {"query": selector, "time": f"{at:.3f}"}, _line)
 
-    def _ask(self, what: str, parameters: Mapping[str, str]) -> list[Any]:
+    def _ask(self, what: str, parameters: Mapping[str, str], read: Callable[[Any], T]) -> list[T]:
         query = urlencode({**parameters, "timeout": f"{self._timeout:g}s"})
         request = Request(f"{self.url}/api/v1/{what}?{query}")  # noqa: S310 - http or https, looked at in __init__
         for name, value in self._headers.items():
             request.add_unredirected_header(name, value)
         try:
-            with self._opener.open(request, timeout=self._timeout + 5) as reply:
+            with self._opener.open(request, timeout=self._timeout + GRACE) as reply:
                 body = reply.read(_MOST_BYTES)
         except HTTPError as error:
             raise PrometheusError(self._refusal(error)) from None
@@ -90,18 +94,12 @@ class Prometheus:
             raise PrometheusError(self._unreachable(error.reason)) from None
         except (OSError, HTTPException, ValueError) as error:
             raise PrometheusError(self._unreachable(error)) from None
-        return self._result(body)
-
-    def _result(self, body: bytes) -> list[Any]:
         try:
             answer = json.loads(body)
-            result = answer["data"]["result"]
             self.warnings.update(dict.fromkeys(map(str, answer.get("warnings", ()))))
-        except (ValueError, TypeError, KeyError, AttributeError):
+            return [read(each) for each in answer["data"]["result"]]
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
             raise PrometheusError(self._no_prometheus()) from None
-        if not isinstance(result, list):
-            raise PrometheusError(self._no_prometheus())
-        return result
 
     def _refusal(self, error: HTTPError) -> str:
         if error.code in _DENIED:
@@ -146,8 +144,12 @@ class Prometheus:
 
 def _without_credentials(url: str) -> tuple[str, dict[str, str]]:
     """Return the URL as it may be shown, and the header that its user and password make."""
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES or not parts.hostname or parts.port == 0:
+    try:
+        parts = urlsplit(url)
+        wrong = parts.scheme not in _SCHEMES or not parts.hostname or parts.port == 0 or not url.isprintable()
+    except ValueError:
+        wrong = True
+    if wrong:
         raise ValueError("not a URL such as http://localhost:9090")
     host = parts.netloc.rpartition("@")[2]
     bare = urlunsplit((parts.scheme, host, quote(parts.path.rstrip("/"), safe="/%"), "", ""))
@@ -164,8 +166,12 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _sample(series: Any) -> Sample:
+    return Sample(dict(series["metric"]), float(series["value"][1]))
+
+
 def _line(series: Any) -> Line:
-    return Line(series["metric"], {float(time): float(value) for time, value in series["values"]})
+    return Line(dict(series["metric"]), {float(time): float(value) for time, value in series["values"]})
 
 
 def _error_of(error: HTTPError) -> tuple[str, str] | None:

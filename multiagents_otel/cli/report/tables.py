@@ -80,14 +80,14 @@ def headline(report: Report) -> str:
 
 def over_time(report: Report) -> Section:
     """Return the timeline as strips, for where there are no plots."""
-    columns = (Column("", left=True), Column("", 1, left=True), Column("when", left=True), Column("highest"))
+    columns = (Column("", left=True), Column("when", left=True), Column("highest"))
     earlier = _series(report.timeline_before) if report.timeline_before else ()
     rows: list[tuple[Cell, ...]] = []
     for now, before in zip_longest(_series(report.timeline), earlier):
         top = max(now.highest or 0, before.highest or 0) if before else 0
-        for name, when, tone, each in ((now.name, "now", "", now), ("", "before", DIM, before)):
+        for name, tone, each in ((now.name, "", now), ("  before", DIM, before)):
             if each:
-                rows.append((Cell(name), Cell(when, tone), Cell("", tone, each.values, top), Cell(each.told(), tone)))
+                rows.append((Cell(name, tone), Cell("", tone, each.values, top), Cell(each.told(), tone)))
     words = f"Each mark is {length(report.timeline.slot)}, the oldest first."
     return Section("Over time", columns, tuple(rows), words)
 

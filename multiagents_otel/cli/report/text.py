@@ -8,7 +8,7 @@ from typing import Final
 from multiagents_otel.cli.quantities import counted
 from multiagents_otel.cli.report.figures import Report
 from multiagents_otel.cli.report.period import day_and_time
-from multiagents_otel.cli.report.tables import DIM, Cell, Column, Section, headline, over_time, sections
+from multiagents_otel.cli.report.tables import DIM, Cell, Section, headline, over_time, sections
 from multiagents_otel.cli.report.trends import BAD, GOOD
 from multiagents_otel.cli.report.wording import length
 from multiagents_otel.cli.terminal import ASCII, Screen, columns
@@ -63,7 +63,7 @@ def _section(section: Section, screen: Screen) -> Iterator[str]:
 
 def _table(section: Section, screen: Screen) -> Iterator[str]:
     texts = [[_text(cell, screen) for cell in row] for row in section.rows]
-    chosen, widths = _fit(section.columns, texts, screen)
+    chosen, widths = _fit(section, texts, screen)
 
     def line(cells: Sequence[tuple[str, str]]) -> str:
         painted = (
@@ -78,24 +78,28 @@ def _table(section: Section, screen: Screen) -> Iterator[str]:
         yield line([(each, _STYLES[cell.tone]) for each, cell in zip(text, row, strict=True)])
 
 
-def _fit(titles: Sequence[Column], texts: Sequence[Sequence[str]], screen: Screen) -> tuple[list[int], dict[int, int]]:
+def _fit(section: Section, texts: Sequence[Sequence[str]], screen: Screen) -> tuple[list[int], dict[int, int]]:
     """Return the columns that there is room for, and their widths: first some go, then names are cut."""
-    chosen = list(range(len(titles)))
-    widths = {index: max(columns(titles[index].title), *(columns(row[index]) for row in texts)) for index in chosen}
+    chosen = list(range(len(section.columns)))
+    widths = {
+        index: max(columns(section.columns[index].title), *(columns(row[index]) for row in texts)) for index in chosen
+    }
+    # Numbers and strips are whole or not there at all.
+    names = {index for index in chosen if section.columns[index].left and not section.rows[0][index].strip}
 
     def excess() -> int:
         return sum(widths[index] + _GAP for index in chosen) - screen.width
 
     def narrowed() -> int:
-        return sum(max(0, widths[index] - _LEAST_NAME) for index in chosen if titles[index].left)
+        return sum(max(0, widths[index] - _LEAST_NAME) for index in names.intersection(chosen))
 
-    while excess() > narrowed() and (least := max(chosen, key=lambda index: titles[index].rank)):
-        if not titles[least].rank:
+    while excess() > narrowed():
+        least = max(chosen, key=lambda index: section.columns[index].rank)
+        if not section.columns[least].rank:
             break
         chosen.remove(least)
     while excess() > 0 and narrowed():
-        widest = max((index for index in chosen if titles[index].left), key=lambda index: widths[index])
-        widths[widest] -= 1
+        widths[max(names.intersection(chosen), key=lambda index: widths[index])] -= 1
     return chosen, widths
 
 
