@@ -69,7 +69,7 @@ def _losses() -> list[Panel]:
         ),
         number(
             "Traces held",
-            "The most that one tail sampler held in the time range. At the parameter held_transactions (30,000 by default) "
+            "The most that one tail sampler held in the time range. At held_transactions (30,000 by default) "
             "the oldest is let go before it is judged, without a word.",
             Query(f"max(max_over_time({_HELD}[$__range]))"),
             decimals=0,
