@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from multiagents_otel import semconv
 from multiagents_otel.stack.parameter import Parameter
+
+_BOUNDS: Final = tuple(f"{bound:g}" for bound in semconv.WORKFLOW_DURATION.boundaries)
 
 ROWS: Final[tuple[Parameter, ...]] = (
     # --- prometheus.yaml
@@ -28,7 +31,13 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("high_cpu_percent", "number", "90", "CPU of a machine, in percent.", 0, 100),
     Parameter("error_spike_count", "integer", "10", "More failed events than that in error_spike_window."),
     Parameter("error_spike_window", "duration", "5m", "What an error spike is counted over."),
-    Parameter("slow_workflow_seconds", "number", "30", "A slow workflow; a bucket of its histogram (1, 10, 60, ...)."),
+    Parameter(
+        "slow_workflow_seconds",
+        "number",
+        "30",
+        "A slow workflow; a bucket of its histogram (1, 10, 60, ...).",
+        choices=_BOUNDS,
+    ),
     Parameter("worker_error_percent", "number", "10", "Failed executions of a worker, in percent.", 0, 100),
     Parameter("slow_worker_seconds", "number", "5", "95th percentile of a worker's executions, in seconds.", 0),
     Parameter("queue_time_seconds", "number", "5", "95th percentile of a command's wait, in seconds.", 0),
