@@ -46,6 +46,7 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("process_memory_seconds", "number", "86400", "How long a killed process is missed, in seconds.", 0),
     # --- the success SLO
     Parameter("slo_objective_percent", "number", "99", "Workflows that must complete, in percent.", 0, 100),
+    Parameter("slo_least_bad", "integer", "3", "Fewer bad workflows in the long window page nobody."),
     Parameter("slo_fast_short", "duration", "5m", "Short window of the fast burn."),
     Parameter("slo_fast_long", "duration", "1h", "Long window of the fast burn."),
     Parameter("slo_fast_burn", "number", "14.4", "Fast burn: so many times what the objective allows."),
