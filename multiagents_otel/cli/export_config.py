@@ -152,7 +152,11 @@ def _secrets(directory: Path, given: Values) -> list[Path]:
     folder = Path(given["alert_secrets"])
     if folder.is_absolute() or ".." in folder.parts:
         return []  # a place in a container, or on another machine: nothing is written outside of the directory
-    return write_secrets(directory / "alertmanager" / folder, given, os.environ)
+    written = write_secrets(directory / "alertmanager" / folder, given, os.environ)
+    if written:
+        # The other files are made to be committed.
+        (directory / "alertmanager" / ".gitignore").write_text(f"/{folder.as_posix()}/\n", encoding="utf-8")
+    return written
 
 
 def _alerts(given: Values, secrets: list[Path]) -> list[str]:
