@@ -154,10 +154,20 @@ def test_values_with_which_alerts_would_fire_never_or_for_ever_are_refused(chose
         values(chosen)
 
 
-@pytest.mark.parametrize(("cooldown", "repeat"), [("15m", "840s"), ("5m", "280s"), ("1h", "3360s"), ("3s", "2800ms")])
+@pytest.mark.parametrize(
+    ("cooldown", "repeat"), [("15m", "840s"), ("5m", "280s"), ("1h", "3360s"), ("3s", "2800ms"), ("2s", "1866ms")]
+)
 def test_what_still_fires_is_told_again_when_a_chosen_cooldown_ends(cooldown: str, repeat: str) -> None:
     assert values({"alert_cooldown": cooldown})["alert_repeat"] == repeat
     assert values({"alert_cooldown": cooldown, "alert_repeat": "4h"})["alert_repeat"] == "4h"
+
+
+def test_who_exports_less_often_is_not_taken_for_silent() -> None:
+    chosen = values({"metric_export_ms": "60000"})
+    assert (chosen["metric_expiration"], chosen["process_silent_seconds"]) == ("180s", "240")
+    assert "OTEL_METRIC_EXPORT_INTERVAL=60000\n" in exported(chosen)["application.env"]
+    chosen = values({"metric_export_ms": "500", "metric_expiration": "10s"})
+    assert (chosen["metric_expiration"], chosen["process_silent_seconds"]) == ("10s", "2")
 
 
 def test_links_in_messages_lead_to_where_prometheus_and_alertmanager_are() -> None:

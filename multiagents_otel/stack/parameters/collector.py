@@ -14,7 +14,7 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("otlp_http_port", "integer", "4318", "the port for OTLP over HTTP", *_PORT),
     Parameter("export_prometheus", "flag", "true", "the Collector serves the metrics for Prometheus"),
     Parameter("export_port", "integer", "9464", "the port where Prometheus finds the application's metrics", *_PORT),
-    Parameter("metric_expiration", "duration", "90s", "a metric without news goes: three export intervals"),
+    Parameter("metric_expiration", "duration", "90s", "a metric without news goes: three times metric_export_ms"),
     Parameter("health_port", "integer", "13133", "the port that says whether the Collector is well", *_PORT),
     Parameter("collector_metrics_port", "integer", "8888", "the port of the Collector's own metrics", *_PORT),
     Parameter("max_request_mib", "integer", "16", "the largest request over gRPC, in MiB, decompressed", 1),

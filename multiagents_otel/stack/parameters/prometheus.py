@@ -42,7 +42,9 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("slow_worker_seconds", "number", "5", "95th percentile of a worker's executions, in seconds.", 0),
     Parameter("queue_time_seconds", "number", "5", "95th percentile of a command's wait, in seconds.", 0),
     Parameter("loop_lag_seconds", "number", "1", "95th percentile of an event loop's lag, in seconds.", 0),
-    Parameter("process_silent_seconds", "number", "120", "No sign of life for so long: 3 metric exports or more.", 0),
+    Parameter(
+        "process_silent_seconds", "number", "120", "No sign of life for so long: 3 times metric_export_ms or more.", 0
+    ),
     Parameter("process_memory_seconds", "number", "86400", "How long a killed process is missed, in seconds.", 0),
     # --- the success SLO
     Parameter("slo_objective_percent", "number", "99", "Workflows that must complete, in percent.", 0, 100),

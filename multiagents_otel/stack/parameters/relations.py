@@ -24,8 +24,9 @@ _APART: Final = ("otlp_grpc_port", "otlp_http_port", "export_port", "health_port
 _LINKS: Final = {"prometheus_url": "prometheus_address", "alertmanager_url": "alertmanager_address"}
 """What links begin with, and the address that they lead to, unless there is another for people."""
 
-_EXACT_SECONDS: Final = 10
-"""From here on a fraction of a second is no matter."""
+_EXPIRES: Final = 3
+_SILENT: Final = 4
+"""After so many exports that did not come a metric goes, and a process is taken for silent."""
 
 _SCRAPES: Final = 4
 """A rate needs two samples in its window; a scrape that fails or is late may not take them away."""
@@ -48,12 +49,20 @@ def follow(found: MutableMapping[str, str], given: Mapping[str, str], defaults: 
         found["prometheus_address"] = f"localhost:{int(found['export_port']) + 1}"
     if "alert_cooldown" in given and "alert_repeat" not in given:
         # A little shorter, as the defaults are: what still fires at the end of a cooldown is told again then.
-        milliseconds = int(seconds(found["alert_cooldown"]) * 1000 * 14 / 15)
-        whole = milliseconds // 1000
-        found["alert_repeat"] = f"{whole}s" if whole >= _EXACT_SECONDS else f"{milliseconds}ms"
+        found["alert_repeat"] = _duration(int(seconds(found["alert_cooldown"]) * 1000 * 14 / 15))
+    exported = int(found["metric_export_ms"])
+    if "metric_expiration" not in given:
+        found["metric_expiration"] = _duration(_EXPIRES * exported)
+    if "process_silent_seconds" not in given:
+        found["process_silent_seconds"] = f"{_SILENT * exported / 1000:g}"
     for url, address in _LINKS.items():
         if url not in given:
             found[url] = f"http://{found[address].split(',')[0].strip()}"
+
+
+def _duration(milliseconds: int) -> str:
+    whole, rest = divmod(milliseconds, 1000)
+    return f"{milliseconds}ms" if rest else f"{whole}s"
 
 
 def check(found: Values) -> None:
