@@ -36,7 +36,9 @@ def _by_signal(counter: str) -> list[Query]:
     return [Query(grown(_own(f"{counter}_{key}")), name) for key, name in _SIGNALS.items()]
 
 
-_DROPPED_EARLY: Final = _own("otelcol_processor_tail_sampling_sampling_trace_dropped_too_early")
+# At num_traces the oldest is let go before it is judged. The counter ..._trace_dropped_too_early is no measure of that,
+# since with judgement on arrival it counts all that is kept as well.
+_HELD: Final = "otelcol_processor_tail_sampling_sampling_traces_on_memory"
 
 
 def _losses() -> list[Panel]:
@@ -66,11 +68,11 @@ def _losses() -> list[Panel]:
             steps={0.5: "orange"},
         ),
         number(
-            "Traces cut short",
-            "Traces in the time range that tail sampling dropped before it had decided: num_traces is too small.",
-            Query(grown(_DROPPED_EARLY)),
+            "Traces held",
+            "The most that one tail sampler held in the time range. At held_transactions (30,000 by default) "
+            "the oldest is let go before it is judged, without a word.",
+            Query(f"max(max_over_time({_HELD}[$__range]))"),
             decimals=0,
-            steps={0.5: "red"},
             none="no tail sampling",
         ),
         number(
@@ -175,22 +177,14 @@ def _tail_sampling() -> list[Panel]:
             "Traces a second: kept (true) or not (false).",
             Query(rate(decided, "sampled"), "kept: {{sampled}}"),
             unit="cps",
-            width=8,
+            width=12,
         ),
         graph(
             "Traces held",
             "In memory, waiting for their decision.",
-            Query("sum(otelcol_processor_tail_sampling_sampling_traces_on_memory)", "traces"),
+            Query(f"max by (instance) ({_HELD})", "{{instance}}"),
             unit="short",
-            width=8,
-        ),
-        graph(
-            "Dropped before a decision",
-            "Traces in each interval: num_traces is too small for the rate and decision_wait.",
-            Query(grown(_DROPPED_EARLY, "", INTERVAL), "traces"),
-            unit="none",
-            bars=True,
-            width=8,
+            width=12,
         ),
     ]
 
