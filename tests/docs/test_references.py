@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import multiagents_otel
-from multiagents_otel.cli import COMMANDS, _parser
+from multiagents_otel.cli import COMMANDS, command_line
 from multiagents_otel.stack.files import folder
 from multiagents_otel.stack.parameters import PARAMETERS
 from multiagents_otel.stack.secrets import SECRETS
@@ -89,13 +89,12 @@ def commands(text: str) -> Iterator[list[str]]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_a_command_line_that_is_shown_is_understood(document: Path) -> None:
     for arguments in commands(document.read_text()):
-        _parser().parse_args(arguments)  # SystemExit: it is not
+        command_line().parse_args(arguments)  # SystemExit: it is not
 
 
 def test_the_readme_shows_every_command() -> None:
-    names = {action for command in COMMANDS for action in [command.__name__.rpartition(".")[2]]}
-    shown = {"configuration" if words[0] == "config" else words[0] for words in commands(README.read_text())}
-    assert shown - {"run"} == names - {"launch"}
+    shown = {command_line().parse_args(arguments).run_command for arguments in commands(README.read_text())}
+    assert shown == {command.run for command in COMMANDS}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
