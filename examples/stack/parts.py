@@ -71,6 +71,7 @@ def services(config: Path, data: Path, ports: Mapping[str, int]) -> list[Part]:
         f"--config.file={config}/alertmanager/alertmanager.yaml",
         f"--storage.path={data}/alertmanager",
         f"--web.listen-address={HOST}:{ports['alertmanager']}",
+        f"--web.external-url={url['alertmanager']}",
         "--cluster.listen-address=",
     ]
     collector = [find("otelcol", "otelcol-contrib"), f"--config={config}/collector.yaml"]
@@ -79,6 +80,7 @@ def services(config: Path, data: Path, ports: Mapping[str, int]) -> list[Part]:
         f"--config.file={config}/prometheus/prometheus.yaml",
         f"--storage.tsdb.path={data}/prometheus",
         f"--web.listen-address={HOST}:{ports['prometheus']}",
+        f"--web.external-url={url['prometheus']}",
         "--enable-feature=exemplar-storage",
     ]
     return [

@@ -26,8 +26,10 @@ docker-compose and Kubernetes. Each works as it is; parameters change them."""
 
 _EPILOG = """\
 Alerts go where the environment says, and their secrets into files that only
-you can read: SLACK_WEBHOOK_URL, ALERT_TO_EMAILS, SMTP_SERVER, SMTP_USER,
-SMTP_PASSWORD, PAGERDUTY_INTEGRATION_KEY, PAGERDUTY_ESCALATION_KEY, WATCHDOG_URL.
+you can read: SLACK_WEBHOOK_URL; PAGERDUTY_INTEGRATION_KEY; ALERT_TO_EMAILS with
+ALERT_FROM_EMAIL, SMTP_SERVER, SMTP_PORT, SMTP_USER, SMTP_PASSWORD; for what still
+fires much later PAGERDUTY_ESCALATION_KEY, ESCALATION_TO_EMAILS; for a dead man's
+switch WATCHDOG_URL.
 
 --set wins over the other options, those over --config. Of a configuration file
 the parameters are taken that it sets (export_port, error_rate_threshold, ...).
@@ -59,10 +61,11 @@ next, in that directory:
   for the application  set -a; . ./application.env; set +a
   on this machine      otelcol-contrib --config collector.yaml
                        prometheus --config.file prometheus/prometheus.yaml --storage.tsdb.path prometheus-data \\
-                         --web.listen-address {prometheus_address} --enable-feature=exemplar-storage
+                         --web.listen-address {prometheus_address} --web.external-url {prometheus_url} \\
+                         --web.route-prefix / --enable-feature=exemplar-storage
                        cd alertmanager && alertmanager --config.file alertmanager.yaml \\
                          --storage.path ../alertmanager-data --web.listen-address {alertmanager_address} \\
-                         --cluster.listen-address=
+                         --web.external-url {alertmanager_url} --web.route-prefix / --cluster.listen-address=
   or in containers     STACK_USER=$(id -u):$(id -g) docker compose up --detach
   or in a cluster      kubectl apply -f kubernetes/"""
 
@@ -149,7 +152,11 @@ def _secrets(directory: Path, given: Values) -> list[Path]:
     folder = Path(given["alert_secrets"])
     if folder.is_absolute() or ".." in folder.parts:
         return []  # a place in a container, or on another machine: nothing is written outside of the directory
-    return write_secrets(directory / "alertmanager" / folder, given, os.environ)
+    written = write_secrets(directory / "alertmanager" / folder, given, os.environ)
+    if written:
+        # The other files are made to be committed.
+        (directory / "alertmanager" / ".gitignore").write_text(f"/{folder.as_posix()}/\n", encoding="utf-8")
+    return written
 
 
 def _alerts(given: Values, secrets: list[Path]) -> list[str]:

@@ -11,4 +11,5 @@ def variables(values: Values) -> list[str]:
         f"OTEL_SERVICE_NAME={values['service_name']}",
         f"OTEL_EXPORTER_OTLP_ENDPOINT={values['otlp_endpoint']}",
         "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+        f"OTEL_METRIC_EXPORT_INTERVAL={values['metric_export_ms']}",
     ]

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from multiagents_otel.stack import memory
 from multiagents_otel.stack.documents import text_of
+from multiagents_otel.stack.links import links_to
 from multiagents_otel.stack.parameters import Values, port
 
 __all__ = ["files"]
@@ -134,6 +135,7 @@ def _prometheus(values: Values) -> dict[str, Any]:
             f"--storage.tsdb.path={_DATA['prometheus-data']}",
             f"--storage.tsdb.retention.time={values['prometheus_retention']}",
             f"--web.listen-address=:{own}",
+            *links_to(values["prometheus_url"]),
             "--enable-feature=exemplar-storage",
         ],
         healthcheck=_healthy(f"http://localhost:{own}/-/ready"),
@@ -149,6 +151,7 @@ def _alertmanager(values: Values) -> dict[str, Any]:
             "--config.file=alertmanager.yaml",
             f"--storage.path={_DATA['alertmanager-data']}",
             f"--web.listen-address=:{own}",
+            *links_to(values["alertmanager_url"]),
             "--cluster.listen-address=",
         ],
         working_dir="/etc/alertmanager",  # whence the secrets' paths are taken

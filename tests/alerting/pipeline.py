@@ -32,6 +32,7 @@ COMPRESSED: Final = {
     "slow_workflow_seconds": "2.5",
     "collector_down_for": "10s",
     "slo_fast_short": "5s",
+    "slo_least_bad": "1",
     "slo_fast_long": "10s",
     "escalate_after": "10s",
     "alert_group_wait": "1s",

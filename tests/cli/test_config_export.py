@@ -127,6 +127,7 @@ def test_secrets_of_the_environment_are_written_for_their_owner_alone(
         "pagerduty_integration_key": ("pagerduty-canary", 0o600),
     }
     assert secrets.stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "out" / "alertmanager" / ".gitignore").read_text() == "/secrets/\n"
     assert "alerts go to Slack, PagerDuty" in shown.out
     assert "canary" not in shown.out + "".join(there(tmp_path / "out").values())
 

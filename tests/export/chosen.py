@@ -8,9 +8,10 @@ from typing import Final
 
 from multiagents_otel.stack.parameters import PARAMETERS, Parameter
 
-_TEXTS: Final = {
+_GIVEN: Final = {
     "collector_host": "127.0.0.9",
     "backend_exporter": "otlp_http",
+    "slow_workflow_seconds": "60",
     "alert_secrets": "other-secrets",
     "gateways": "gw-a:5317,gw-b:5317,gw-c.telemetry.svc:5317",
 }
@@ -18,8 +19,8 @@ _TEXTS: Final = {
 
 
 def _text(row: Parameter) -> str:
-    if row.name in _TEXTS:
-        return _TEXTS[row.name]
+    if row.name in _GIVEN:
+        return _GIVEN[row.name]
     for word, other in (("localhost", "other-host"), ("example", "sample"), (".invalid", ".test")):
         if word in row.default:
             return row.default.replace(word, other)
@@ -27,6 +28,8 @@ def _text(row: Parameter) -> str:
 
 
 def _number(row: Parameter) -> str:
+    if row.name in _GIVEN:
+        return _GIVEN[row.name]
     up, down = float(row.default) + 7, float(row.default) - 7
     return f"{down if row.most is not None and up > row.most else up:.10g}"
 

@@ -132,3 +132,55 @@ def test_prometheus_makes_room_for_the_guides_port() -> None:
 def test_two_servers_of_one_collector_cannot_have_one_port() -> None:
     with pytest.raises(ParameterError, match="otlp_http_port and export_port are both 4318: two ports are needed"):
         values({"export_port": "4318"})
+
+
+@pytest.mark.parametrize(
+    ("chosen", "fault"),
+    [
+        ({"slow_workflow_seconds": "17"}, "slow_workflow_seconds: '17' is none of 0.01, .*, 30, 60, .*7200"),
+        ({"backend_exporter": "zipkin"}, "backend_exporter: 'zipkin' is none of otlp_http, otlp_grpc, nop"),
+        ({"alert_window": "30s"}, "alert_window: 30s is too short for 4 scrapes .scrape_interval: 15s."),
+        ({"fault_window": "2h"}, "counter_memory: 1h is not longer than fault_window, 2h"),
+        (
+            {"counter_memory": "5m", "fault_window": "1m"},
+            "counter_memory: 5m is not longer than error_spike_window, 5m",
+        ),
+        ({"collector_memory_mib": "128"}, "collector_memory_mib: 128 is not more than collector_memory_spike_mib, 128"),
+    ],
+    ids=lambda each: None if isinstance(each, str) else "-".join(each),
+)
+def test_values_with_which_alerts_would_fire_never_or_for_ever_are_refused(chosen: dict[str, str], fault: str) -> None:
+    with pytest.raises(ParameterError, match=fault):
+        values(chosen)
+
+
+@pytest.mark.parametrize(
+    ("cooldown", "repeat"), [("15m", "840s"), ("5m", "280s"), ("1h", "3360s"), ("3s", "2800ms"), ("2s", "1866ms")]
+)
+def test_what_still_fires_is_told_again_when_a_chosen_cooldown_ends(cooldown: str, repeat: str) -> None:
+    assert values({"alert_cooldown": cooldown})["alert_repeat"] == repeat
+    assert values({"alert_cooldown": cooldown, "alert_repeat": "4h"})["alert_repeat"] == "4h"
+
+
+def test_who_exports_less_often_is_not_taken_for_silent() -> None:
+    chosen = values({"metric_export_ms": "60000"})
+    assert (chosen["metric_expiration"], chosen["process_silent_seconds"]) == ("180s", "240")
+    assert "OTEL_METRIC_EXPORT_INTERVAL=60000\n" in exported(chosen)["application.env"]
+    chosen = values({"metric_export_ms": "500", "metric_expiration": "10s"})
+    assert (chosen["metric_expiration"], chosen["process_silent_seconds"]) == ("10s", "2")
+
+
+def test_links_in_messages_lead_to_where_prometheus_and_alertmanager_are() -> None:
+    chosen = values({"prometheus_address": "prom:1234", "alertmanager_url": "https://alerts.example/am"})
+    assert (chosen["prometheus_url"], chosen["alertmanager_url"]) == ("http://prom:1234", "https://alerts.example/am")
+    texts = exported(chosen)
+    assert "- --web.external-url=http://prom:1234\n" in texts["docker-compose.yaml"]
+    for path in ("docker-compose.yaml", "kubernetes/alertmanager.yaml"):
+        assert "- --web.external-url=https://alerts.example/am\n" in texts[path]
+
+
+def test_nobody_is_paged_for_metrics_that_were_turned_off() -> None:
+    rules = exported(values({"export_prometheus": "false"}))["prometheus/rules/pipeline.yaml"]
+    assert 'absent(up{job="multiagents"})' not in rules
+    assert "MultiAgentsNoData" not in rules
+    assert 'absent(up{job="otel-collector"})' in rules

@@ -66,7 +66,8 @@ def test_prometheus_takes_them_with_other_values_too(tmp_path: Path) -> None:
         ]
         for row in prometheus.ROWS
     }
-    other["runbook"] = "https://runbooks.example/multiagents"
+    other |= {"runbook": "https://runbooks.example/multiagents", "slow_workflow_seconds": "0.5"}
+    other |= {"scrape_interval": "1s", "counter_memory": "8s"}
     for source in (PROMETHEUS / "prometheus.yaml", *RULE_FILES):
         target = tmp_path / source.relative_to(PROMETHEUS)
         target.parent.mkdir(exist_ok=True)

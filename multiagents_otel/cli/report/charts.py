@@ -21,6 +21,7 @@ _TOP: Final = 10
 _BOTTOM: Final = 24
 _TICKS: Final = 4
 _TIME_TICKS: Final = 6
+_MINUTE: Final = 60
 _TWO_DAYS: Final = 2 * 86_400
 
 _ROW: Final = 24
@@ -58,12 +59,17 @@ class Time:
 
     def name(self, index: int) -> str:
         """Return a part's start, as the axis has it."""
-        pattern = "%H:%M" if self.slot * len(self.starts) <= _TWO_DAYS else "%d %b"
-        return datetime.fromtimestamp(self.starts[index], timezone.utc).strftime(pattern)
+        return self._start(index, self._clock() if self.slot * len(self.starts) <= _TWO_DAYS else "%d %b")
 
     def when(self, index: int) -> str:
         """Return a part's start in full."""
-        return datetime.fromtimestamp(self.starts[index], timezone.utc).strftime("%d %b %H:%M UTC")
+        return self._start(index, f"%d %b {self._clock()} UTC")
+
+    def _clock(self) -> str:
+        return "%H:%M" if self.slot >= _MINUTE else "%H:%M:%S"
+
+    def _start(self, index: int, pattern: str) -> str:
+        return datetime.fromtimestamp(self.starts[index], timezone.utc).strftime(pattern)
 
 
 def columns(title: str, time: Time, parts: Sequence[Series], line: Series | None) -> str:

@@ -23,6 +23,7 @@ from multiagents_otel.stack.kubernetes.objects import (
     selecting,
     service,
 )
+from multiagents_otel.stack.links import links_to
 from multiagents_otel.stack.parameters import Values, port
 
 ALERTMANAGER: Final = f"{PROJECT}-alertmanager"
@@ -89,6 +90,7 @@ def alertmanager(files: Mapping[str, str], values: Values) -> list[Object]:
             "--config.file=files/alertmanager.yaml",
             "--storage.path=/alertmanager",
             f"--web.listen-address=:{ports['http']}",
+            *links_to(values["alertmanager_url"]),
             "--cluster.listen-address=",
         ],
         # The paths of the secrets are taken from here.

@@ -24,5 +24,7 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("alert_group_wait", "duration", "10s", "how long a first alert waits for others of its rule and subject"),
     Parameter("alert_cooldown", "duration", "15m", "least time between two messages about one rule and subject"),
     Parameter("alert_repeat", "duration", "14m", "what still fires is told again after this; less than alert_cooldown"),
+    Parameter("prometheus_url", "text", "http://localhost:9090", "Prometheus's address in the links of messages"),
+    Parameter("alertmanager_url", "text", "http://localhost:9093", "Alertmanager's address in the links of messages"),
     Parameter("alert_secrets", "text", "secrets", "the folder of the secret files, as Alertmanager sees it"),
 )

@@ -6,22 +6,28 @@ from typing import Final
 
 from multiagents_otel.stack.parameter import Parameter
 
-_PORT: Final = {"least": 1, "most": 65535}
+_PORT: Final = (1, 65535)
 
 ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("collector_host", "text", "127.0.0.1", "the address that the Collector listens on; 0.0.0.0 for all"),
-    Parameter("otlp_grpc_port", "integer", "4317", "the port for OTLP over gRPC", **_PORT),
-    Parameter("otlp_http_port", "integer", "4318", "the port for OTLP over HTTP", **_PORT),
+    Parameter("otlp_grpc_port", "integer", "4317", "the port for OTLP over gRPC", *_PORT),
+    Parameter("otlp_http_port", "integer", "4318", "the port for OTLP over HTTP", *_PORT),
     Parameter("export_prometheus", "flag", "true", "the Collector serves the metrics for Prometheus"),
-    Parameter("export_port", "integer", "9464", "the port where Prometheus finds the application's metrics", **_PORT),
-    Parameter("metric_expiration", "duration", "90s", "a metric without news goes: three export intervals"),
-    Parameter("health_port", "integer", "13133", "the port that says whether the Collector is well", **_PORT),
-    Parameter("collector_metrics_port", "integer", "8888", "the port of the Collector's own metrics", **_PORT),
+    Parameter("export_port", "integer", "9464", "the port where Prometheus finds the application's metrics", *_PORT),
+    Parameter("metric_expiration", "duration", "90s", "a metric without news goes: three times metric_export_ms"),
+    Parameter("health_port", "integer", "13133", "the port that says whether the Collector is well", *_PORT),
+    Parameter("collector_metrics_port", "integer", "8888", "the port of the Collector's own metrics", *_PORT),
     Parameter("max_request_mib", "integer", "16", "the largest request over gRPC, in MiB, decompressed", 1),
     Parameter("max_request_bytes", "integer", "16777216", "the largest request over HTTP, in bytes, decompressed", 1),
     Parameter("collector_memory_mib", "integer", "512", "memory from which on the Collector refuses, in MiB", 2),
     Parameter("collector_memory_spike_mib", "integer", "128", "the part of it that one second may need, in MiB", 1),
-    Parameter("backend_exporter", "text", "nop", "how to send on: otlp_http, otlp_grpc, or nop for no backend"),
+    Parameter(
+        "backend_exporter",
+        "text",
+        "nop",
+        "how to send on: otlp_http, otlp_grpc, or nop for no backend",
+        choices=("otlp_http", "otlp_grpc", "nop"),
+    ),
     Parameter("backend_endpoint", "text", "http://backend.invalid:4318", "the URL of the OTLP backend"),
     Parameter("backend_retry_interval", "duration", "5s", "the longest pause before a backend is tried again"),
     Parameter("queue_size", "integer", "500000", "spans, records or points that wait for a backend, each signal", 1),

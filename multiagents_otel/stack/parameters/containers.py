@@ -13,6 +13,7 @@ from multiagents_otel.stack.parameter import Parameter
 ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("service_name", "text", "orders", "what the application calls itself, in application.env"),
     Parameter("otlp_endpoint", "text", "http://localhost:4318", "where the application sends to, over HTTP"),
+    Parameter("metric_export_ms", "integer", "30000", "how often it sends its metrics, in milliseconds", 1),
     Parameter("tail_sampling", "flag", "false", "docker-compose's Collector samples: tail-sampling.yaml"),
     Parameter("collector_image", "text", "otel/opentelemetry-collector-contrib:0.156.0", "container of the Collector"),
     Parameter("prometheus_image", "text", "prom/prometheus:v2.42.0", "container of Prometheus"),

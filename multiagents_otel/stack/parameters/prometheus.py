@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from multiagents_otel import semconv
 from multiagents_otel.stack.parameter import Parameter
+
+_BOUNDS: Final = tuple(f"{bound:g}" for bound in semconv.WORKFLOW_DURATION.boundaries)
 
 ROWS: Final[tuple[Parameter, ...]] = (
     # --- prometheus.yaml
@@ -28,15 +31,24 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("high_cpu_percent", "number", "90", "CPU of a machine, in percent.", 0, 100),
     Parameter("error_spike_count", "integer", "10", "More failed events than that in error_spike_window."),
     Parameter("error_spike_window", "duration", "5m", "What an error spike is counted over."),
-    Parameter("slow_workflow_seconds", "number", "30", "A slow workflow; a bucket of its histogram (1, 10, 60, ...)."),
+    Parameter(
+        "slow_workflow_seconds",
+        "number",
+        "30",
+        "A slow workflow; a bucket of its histogram (1, 10, 60, ...).",
+        choices=_BOUNDS,
+    ),
     Parameter("worker_error_percent", "number", "10", "Failed executions of a worker, in percent.", 0, 100),
     Parameter("slow_worker_seconds", "number", "5", "95th percentile of a worker's executions, in seconds.", 0),
     Parameter("queue_time_seconds", "number", "5", "95th percentile of a command's wait, in seconds.", 0),
     Parameter("loop_lag_seconds", "number", "1", "95th percentile of an event loop's lag, in seconds.", 0),
-    Parameter("process_silent_seconds", "number", "120", "No sign of life for so long: 3 metric exports or more.", 0),
+    Parameter(
+        "process_silent_seconds", "number", "120", "No sign of life for so long: 3 times metric_export_ms or more.", 0
+    ),
     Parameter("process_memory_seconds", "number", "86400", "How long a killed process is missed, in seconds.", 0),
     # --- the success SLO
     Parameter("slo_objective_percent", "number", "99", "Workflows that must complete, in percent.", 0, 100),
+    Parameter("slo_least_bad", "integer", "3", "Fewer bad workflows in the long window page nobody."),
     Parameter("slo_fast_short", "duration", "5m", "Short window of the fast burn."),
     Parameter("slo_fast_long", "duration", "1h", "Long window of the fast burn."),
     Parameter("slo_fast_burn", "number", "14.4", "Fast burn: so many times what the objective allows."),
