@@ -1,4 +1,4 @@
-"""The documents' tables say what the code says. `python -m tests.docs.test_readme` rewrites the generated ones."""
+"""The documents say what the code says. `python -m tests.docs.test_readme` rewrites what is made of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from multiagents_otel import MonitoringConfig, MultiAgentsInstrumentor, semconv
-from tests.docs import tables
+from tests.docs import shown, tables
 from tests.docs.tables import README, TABLES
 from tests.support.sagas import order_system
 
@@ -82,5 +82,10 @@ def test_the_readmes_configuration_is_one() -> None:
     assert MonitoringConfig(yaml.safe_load(text)).instrumentation.stall_grace == 30
 
 
+def test_the_export_prints_what_the_readme_shows() -> None:
+    assert shown.printed_by_the_export() == shown.export()[4]
+
+
 if __name__ == "__main__":
     tables.rewrite()
+    shown.rewrite()

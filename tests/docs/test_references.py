@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import multiagents_otel
-from multiagents_otel.cli import COMMANDS, command_line, main
+from multiagents_otel.cli import COMMANDS, command_line
 from multiagents_otel.stack.files import folder
 from multiagents_otel.stack.parameters import PARAMETERS
 from multiagents_otel.stack.secrets import SECRETS
@@ -95,19 +95,6 @@ def test_a_command_line_that_is_shown_is_understood(document: Path) -> None:
 def test_the_readme_shows_every_command() -> None:
     shown = {command_line().parse_args(arguments).run_command for arguments in commands(README.read_text())}
     assert shown == {command.run for command in COMMANDS}
-
-
-def test_the_export_prints_what_the_readme_shows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    [block] = [each for _, each in _BLOCK.findall(README.read_text()) if "$ multiagents-otel config export" in each]
-    setting, command, shown = block.split("\n", 2)
-    for variable in ("ALERT_TO_EMAILS", "PAGERDUTY_INTEGRATION_KEY"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv(*setting.removeprefix("$ export ").split("=", 1))
-    monkeypatch.chdir(tmp_path)
-    assert main(shlex.split(command.removeprefix("$ multiagents-otel"))) == 0
-    assert capsys.readouterr().out == shown
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
