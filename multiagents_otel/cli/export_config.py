@@ -110,8 +110,10 @@ def run(args: argparse.Namespace) -> int:
         write(directory, texts)
     except (ParameterError, SecretError) as error:
         return _failed(USAGE, str(error))
-    except (OptionError, OSError) as error:
+    except OptionError as error:
         return _failed(FAILED, str(error))
+    except OSError as error:
+        return _failed(FAILED, f"{error.filename}: {error.strerror}" if error.filename else str(error))
     print("\n".join([*_told(directory, len(texts), chosen), *_alerts(given, secrets), "", _NEXT.format(**given)]))
     return OK
 
@@ -163,7 +165,8 @@ def _alerts(given: Values, secrets: list[Path]) -> list[str]:
     used = [channel for name, channel in _CHANNELS.items() if given[name] not in ("", "false")]
     if not used:
         return [f"alerts go nowhere: the environment has none of {', '.join(_VARIABLES)}"]
-    return [f"alerts go to {', '.join(used)}", *(safe(f"  {path}, mode 0600") for path in secrets)]
+    watched = [] if given["watchdog_url"] else ["nobody notices if alerting itself dies: WATCHDOG_URL is not set"]
+    return [f"alerts go to {', '.join(used)}", *(safe(f"  {path}, mode 0600") for path in secrets), *watched]
 
 
 def _list() -> list[str]:

@@ -40,9 +40,19 @@ SECRETS: Final = (
 _FLAGS: Final = {secret.needed_by: secret.variable for secret in SECRETS if secret.needed_by != "smtp_user"}
 _SMTPS: Final = "465"
 
+_ADDRESSES: Final = {
+    "SMTP_SERVER": r"\[[0-9A-Fa-f:.]+\]|[^\s:/]+",  # its port is SMTP_PORT's
+    "SMTP_PORT": r"\d{1,5}",
+    "WATCHDOG_URL": r"https?://\S+",
+}
+"""What these variables look like. Alertmanager would not start, or tell of it when a message is lost."""
+
 
 class SecretError(ValueError):
-    """A secret that a channel needs is missing, or can't be one. The message names variables, never a value."""
+    """A secret or an address that a channel needs is missing, or can't be one.
+
+    The message names variables, never a value.
+    """
 
 
 def channels(environ: Mapping[str, str]) -> dict[str, str]:
@@ -50,23 +60,32 @@ def channels(environ: Mapping[str, str]) -> dict[str, str]:
 
     As with the guide's handlers, mail goes to ``ALERT_TO_EMAILS`` through ``SMTP_SERVER`` (``localhost``) and
     ``SMTP_PORT`` (587), encrypted where there is a ``SMTP_USER`` to log in as. Beside them: ``ESCALATION_TO_EMAILS``,
-    ``WATCHDOG_URL``.
+    ``WATCHDOG_URL``. SecretError: one of them can't be an address.
     """
     chosen = {flag: "true" if environ.get(variable) else "false" for flag, variable in _FLAGS.items()}
     chosen["alert_to_emails"] = environ.get("ALERT_TO_EMAILS", "")
     chosen["escalation_to_emails"] = environ.get("ESCALATION_TO_EMAILS", "")
-    chosen["watchdog_url"] = environ.get("WATCHDOG_URL", "")
+    chosen["watchdog_url"] = _address(environ, "WATCHDOG_URL")
     return chosen | _mail_server(environ, mails=bool(chosen["alert_to_emails"] or chosen["escalation_to_emails"]))
 
 
 def _mail_server(environ: Mapping[str, str], *, mails: bool) -> dict[str, str]:
-    server, port = environ.get("SMTP_SERVER") or "localhost", environ.get("SMTP_PORT") or "587"
-    user = environ.get("SMTP_USER", "") if mails else ""
+    if not mails:
+        environ = {}  # these names are common: somebody else's values are no fault
+    server, port = _address(environ, "SMTP_SERVER") or "localhost", _address(environ, "SMTP_PORT") or "587"
+    user = environ.get("SMTP_USER", "")
     # On port 465 all is encrypted from the first byte on, and asking for it once more fails.
     encrypt = "true" if user and port != _SMTPS else "false"
     chosen = {"smtp_smarthost": f"{server}:{port}", "smtp_user": user, "smtp_require_tls": encrypt}
     sender = environ.get("ALERT_FROM_EMAIL")
     return chosen | ({"alert_from_email": sender} if sender else {})
+
+
+def _address(environ: Mapping[str, str], variable: str) -> str:
+    value = environ.get(variable, "")
+    if value and not re.fullmatch(_ADDRESSES[variable], value):
+        raise SecretError(f"{variable} does not hold what its name says")
+    return value
 
 
 def write_secrets(folder: Path, values: Values, environ: Mapping[str, str]) -> list[Path]:

@@ -149,8 +149,23 @@ def test_the_watchdog_pings_its_switch_again_and_again_and_nobody_else(tmp_path:
             an_alert("MultiAgentsProcessSilent", "error", job="j", instance="i2"),
             [an_alert("MultiAgentsWorkerFailed", "error", job="j", worker_name="w")],
         ),
+        (
+            an_alert("MultiAgentsCollectorDown", "critical", job="otel-collector", instance="i"),
+            an_alert("MultiAgentsTelemetrySendFailed", "error", job="otel-collector", instance="i"),
+            [an_alert("MultiAgentsTelemetrySendFailed", "error", job="otel-collector", instance="i2")],
+        ),
     ],
-    ids=["worker", "workflow", "process", "no subject", "failed worker", "burn", "silent process", "collector"],
+    ids=[
+        "worker",
+        "workflow",
+        "process",
+        "no subject",
+        "failed worker",
+        "burn",
+        "silent process",
+        "collector",
+        "its telemetry",
+    ],
 )
 def test_what_says_more_silences_what_says_less_about_the_same(
     tmp_path: Path, receivers: Receivers, loud: Alert, quiet: Alert | None, others: list[Alert]

@@ -127,6 +127,24 @@ def test_what_cannot_be_a_secret_is_refused_without_being_shown(tmp_path: Path, 
     assert not (tmp_path / "secrets").exists()
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SMTP_SERVER", "mail.example:587"),
+        ("SMTP_SERVER", "smtp://mail.example"),
+        ("SMTP_PORT", "submission"),
+        ("WATCHDOG_URL", "watchdog.example/ping"),
+    ],
+)
+def test_what_cannot_be_an_address_is_refused(variable: str, value: str) -> None:
+    with pytest.raises(SecretError, match=f"^{variable} does not hold what its name says$"):
+        channels({"ALERT_TO_EMAILS": "oncall@shop.example", variable: value})
+
+
+def test_a_mail_server_that_alerts_do_not_go_through_is_nobody_s_fault() -> None:
+    assert channels({"SMTP_SERVER": "mail.example:25", "SMTP_USER": "shop"}) == channels({})
+
+
 def test_a_newline_at_the_end_is_no_part_of_a_secret(tmp_path: Path) -> None:
     written = write_secrets(tmp_path, values(), {name: f"{value}\n" for name, value in ENVIRON.items()})
     assert [path.read_text() for path in written] == list(ENVIRON.values())

@@ -129,6 +129,7 @@ def test_secrets_of_the_environment_are_written_for_their_owner_alone(
     assert secrets.stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "out" / "alertmanager" / ".gitignore").read_text() == "/secrets/\n"
     assert "alerts go to Slack, PagerDuty" in shown.out
+    assert "nobody notices if alerting itself dies: WATCHDOG_URL is not set" in shown.out
     assert "canary" not in shown.out + "".join(there(tmp_path / "out").values())
 
 
@@ -140,6 +141,15 @@ def test_a_folder_of_secrets_elsewhere_is_left_alone(run: Run, tmp_path: Path, m
         assert not (tmp_path / "elsewhere").exists()
         written = there(tmp_path / "out")["alertmanager/alertmanager.yaml"]
         assert f"api_url_file: {elsewhere}/slack_webhook_url" in written
+
+
+def test_what_cannot_be_written_or_read_is_named(run: Run, tmp_path: Path) -> None:
+    file, missing = tmp_path / "file", tmp_path / "missing.yaml"
+    file.write_text("mine")
+    shown = run("config", "export", str(file))
+    assert (shown.status, shown.out, shown.err) == (1, "", f"config export: {file}: File exists\n")
+    shown = run("config", "export", str(tmp_path / "out"), "--config", str(missing))
+    assert (shown.status, shown.out, shown.err) == (1, "", f"config export: {missing}: No such file or directory\n")
 
 
 def test_a_directory_that_is_not_empty_is_left_alone_unless_forced(run: Run, tmp_path: Path) -> None:
