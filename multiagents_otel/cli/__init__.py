@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is success, 1 means that nothing was found or that a file could not be read, 2 is wrong usage. ``argv`` is
     ``sys.argv[1:]`` unless given. A reader that goes away (``| head``) ends the command quietly, with 0.
     """
-    parser = _parser()
+    parser = command_line()
     try:
         args = parser.parse_args(argv)
     except SystemExit as end:  # argparse has said what it had to say: --help is 0, a wrong option 2
@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command line; what it parses has the command's ``run_command``."""
     parser = argparse.ArgumentParser(
         prog="multiagents-otel", description="OpenTelemetry for multiagents-framework: command line tools."
     )

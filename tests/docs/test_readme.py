@@ -1,9 +1,8 @@
-"""The README's tables say what the code says. `python -m tests.docs.test_readme` rewrites the generated ones."""
+"""The documents say what the code says. `python -m tests.docs.test_readme` rewrites what is made of it."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -12,71 +11,19 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from multiagents_otel import MonitoringConfig, MultiAgentsInstrumentor, semconv
-from multiagents_otel.config import ENV_PREFIXES, MONITORING, OPTIONS, Option
-from multiagents_otel.config.sources import FRAMEWORK_PREFIX
-from multiagents_otel.semconv import Instrument
+from tests.docs import shown, tables
+from tests.docs.tables import README, TABLES
 from tests.support.sagas import order_system
 
-README = Path(__file__).parents[2] / "README.md"
 
-
-def _default(option: Option) -> str:
-    return {None: "-", (): "none"}.get(option.default, f"`{_text(option.default)}`")  # type: ignore[call-overload,no-any-return]
-
-
-def _text(default: object) -> str:
-    return str(default).lower() if isinstance(default, bool) else str(default)
-
-
-def _options() -> list[str]:
-    rows = []
-    for option in OPTIONS:
-        environment = f"`{ENV_PREFIXES[0]}{option.name.upper()}`" if option.env else "-"
-        rows.append(f"| `{option.name}` | {environment} | {_default(option)} | {option.help} ({option.expected}) |")
-    return rows
-
-
-def _monitoring() -> list[str]:
-    rows = []
-    for option in MONITORING:
-        names = [option.path, *([f"{option.section}.{option.alias.name}"] if option.alias else [])]
-        variables = [f"{ENV_PREFIXES[0]}{option.section}_{option.name}".upper()]
-        variables += [FRAMEWORK_PREFIX + option.framework_variable] if option.framework_variable else []
-        cells = [", ".join(f"`{name}`" for name in cell) for cell in (names, variables)]
-        rows.append(f"| {' | '.join(cells)} | {_default(option)} | {option.help} ({option.expected}) |")
-    return rows
-
-
-def _instruments(table: tuple[Instrument, ...]) -> list[str]:
-    return [
-        f"| `{row.name}` | {row.kind} | {f'`{row.unit}`' if row.unit else '-'} | "
-        f"{', '.join(f'`{name}`' for name in row.attributes) or '-'} | {row.description} |"
-        for row in table
-    ]
-
-
-GENERATED = {
-    "options": _options(),
-    "monitoring": _monitoring(),
-    "metrics": _instruments(semconv.INSTRUMENTS),
-    "messaging": _instruments(semconv.MESSAGING_INSTRUMENTS),
-}
-
-
-def _table(name: str) -> re.Match[str]:
-    pattern = rf"(<!-- table:{name} -->\n\|[^\n]*\n\|[-|]+\n)(.*?)(<!-- /table -->)"
-    match = re.search(pattern, README.read_text(), re.DOTALL)
-    assert match, f"the README has no table {name}"
-    return match
-
-
-@pytest.mark.parametrize("name", GENERATED)
-def test_a_table_of_the_readme_is_the_code_s(name: str) -> None:
-    assert _table(name)[2].splitlines() == GENERATED[name]
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_of_the_documents_is_the_code_s(name: str) -> None:
+    document, rows = TABLES[name]
+    assert tables.find(name, document)[2].splitlines() == rows
 
 
 def test_the_spans_table_names_every_attribute_and_no_other() -> None:
-    told = set(re.findall(r"`([a-z_.]+)`", _table("spans")[2]))
+    told = set(re.findall(r"`([a-z_.]+)`", tables.find("spans")[2]))
     told |= {semconv.TRANSACTION_ID, semconv.WORKFLOW_ID, semconv.ERROR_TYPE, semconv.REDACTED_PLACES}
     told |= {semconv.SAMPLING_KEEP}
     emitted = {
@@ -105,7 +52,7 @@ def test_the_spans_table_names_every_attribute_and_no_other() -> None:
 
 
 def test_the_statuses_table_names_every_status() -> None:
-    column = [row.split("|")[2].strip(" `") for row in _table("statuses")[2].splitlines()]
+    column = [row.split("|")[2].strip(" `") for row in tables.find("statuses")[2].splitlines()]
     assert sorted(column) == sorted(status.value for status in semconv.WorkflowStatus)
 
 
@@ -135,8 +82,10 @@ def test_the_readmes_configuration_is_one() -> None:
     assert MonitoringConfig(yaml.safe_load(text)).instrumentation.stall_grace == 30
 
 
+def test_the_export_prints_what_the_readme_shows() -> None:
+    assert shown.printed_by_the_export() == shown.export()[4]
+
+
 if __name__ == "__main__":
-    for table, rows in GENERATED.items():
-        found = _table(table)
-        text = README.read_text()
-        README.write_text(text[: found.start(2)] + "\n".join(rows) + "\n" + text[found.end(2) :])
+    tables.rewrite()
+    shown.rewrite()
