@@ -66,6 +66,7 @@ next, in that directory:
                        cd alertmanager && alertmanager --config.file alertmanager.yaml \\
                          --storage.path ../alertmanager-data --web.listen-address {alertmanager_address} \\
                          --web.external-url {alertmanager_url} --web.route-prefix / --cluster.listen-address=
+                         (prometheus-alertmanager, as Debian and Ubuntu call it)
   or in containers     STACK_USER=$(id -u):$(id -g) docker compose up --detach
   or in a cluster      kubectl apply -f kubernetes/"""
 
