@@ -23,6 +23,8 @@ _FOLLOWING: Final = {
 }
 """Addresses of the Collector, and where their port is chosen: it holds for both, unless an address is given."""
 
+_MEMORY: Final = ("collector_memory", "sampling_memory")
+
 _APART: Final = ("otlp_grpc_port", "otlp_http_port", "export_port", "health_port", "collector_metrics_port")
 
 
@@ -41,6 +43,7 @@ def values(chosen: Mapping[str, str] | None = None) -> dict[str, str]:
         # The guide has its own metrics on Prometheus's port, 9090: Prometheus takes the next one.
         found["prometheus_address"] = f"localhost:{int(found['export_port']) + 1}"
     _check_ports(found)
+    _check_memory(found)
     return found
 
 
@@ -57,3 +60,10 @@ def _check_ports(found: Values) -> None:
     for name in _APART:
         if (other := used.setdefault(found[name], name)) != name:
             raise ParameterError(f"{other} and {name} are both {found[name]}: two ports are needed")
+
+
+def _check_memory(found: Values) -> None:
+    for name in _MEMORY:
+        limit, spike = found[f"{name}_mib"], found[f"{name}_spike_mib"]
+        if int(spike) >= int(limit):
+            raise ParameterError(f"{name}_spike_mib: {spike} is not less than {name}_mib, {limit}")

@@ -21,7 +21,9 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("pagerduty_escalation", "flag", "true", "send escalated alerts to a PagerDuty service of their own"),
     Parameter("watchdog_url", "text", "https://watchdog.example/ping", "the dead man's switch to ping; empty: none"),
     Parameter("watchdog_interval", "duration", "1m", "time between two pings of the dead man's switch"),
-    Parameter("alert_group_wait", "duration", "10s", "how long a first alert waits for others of its rule and subject"),
+    Parameter(
+        "alert_group_wait", "duration", "10s", "how long a first alert waits for others of its rule and subject", 0
+    ),
     Parameter("alert_cooldown", "duration", "15m", "least time between two messages about one rule and subject"),
     Parameter("alert_repeat", "duration", "14m", "what still fires is told again after this; less than alert_cooldown"),
     Parameter("alert_secrets", "text", "secrets", "the folder of the secret files, as Alertmanager sees it"),

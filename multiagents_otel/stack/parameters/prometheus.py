@@ -17,10 +17,10 @@ ROWS: Final[tuple[Parameter, ...]] = (
     # --- all alerts
     Parameter("runbook", "text", "runbook.md", "Where runbook.md is to be read, as a URL for the alerts' links."),
     Parameter("alert_window", "duration", "5m", "What rates, ratios and percentiles look back on; 4 scrapes at least."),
-    Parameter("alert_for", "duration", "2m", "How long a rate, ratio, percentile or gauge must be bad to fire."),
+    Parameter("alert_for", "duration", "2m", "How long a rate, ratio, percentile or gauge must be bad to fire.", 0),
     Parameter("fault_window", "duration", "15m", "How long an alert on any occurrence fires after the last one."),
     Parameter("counter_memory", "duration", "1h", "The longest gap in the metrics over which counters still compare."),
-    Parameter("escalate_after", "duration", "30m", "A critical alert that fires for so long is escalated."),
+    Parameter("escalate_after", "duration", "30m", "A critical alert that fires for so long is escalated.", 0),
     # --- the application
     Parameter("alert_on_high_error_rate", "flag", "true", "Alert on a high share of failures, of events and workers."),
     Parameter("high_error_percent", "number", "10", "Failed events of a type, in percent.", 0, 100),
@@ -47,8 +47,8 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("slo_slow_long", "duration", "3d", "Long window of the slow burn."),
     Parameter("slo_slow_burn", "number", "1", "Slow burn: so many times what the objective allows."),
     # --- the pipeline
-    Parameter("collector_down_for", "duration", "1m", "How long a Collector must be out of reach to fire."),
-    Parameter("no_data_for", "duration", "5m", "How long there must be no process at all to fire."),
+    Parameter("collector_down_for", "duration", "1m", "How long a Collector must be out of reach to fire.", 0),
+    Parameter("no_data_for", "duration", "5m", "How long there must be no process at all to fire.", 0),
     Parameter("queue_full_percent", "number", "80", "An exporter's queue in use, in percent.", 0, 100),
-    Parameter("telemetry_delayed_for", "duration", "10m", "How long a queue must hold telemetry and send none."),
+    Parameter("telemetry_delayed_for", "duration", "10m", "How long a queue must hold telemetry and send none.", 0),
 )

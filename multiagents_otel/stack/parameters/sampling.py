@@ -7,12 +7,13 @@ from typing import Final
 from multiagents_otel.stack.parameter import Parameter
 
 ROWS: Final[tuple[Parameter, ...]] = (
-    Parameter("decision_wait", "duration", "10m", "how long the spans of a transaction are held in memory"),
+    Parameter("decision_wait", "collector duration", "10m", "how long the spans of a transaction are held in memory"),
     Parameter(
         "decision_wait_after_root",
-        "duration",
+        "collector duration",
         "0s",
         "how long they are held once their root has come; 0s: no shorter for that",
+        0,
     ),
     Parameter("held_transactions", "integer", "30000", "the most that are held; then the oldest is let go", 1),
     Parameter("kept_transactions", "integer", "200000", "how many kept ones are remembered", 1),
