@@ -11,6 +11,11 @@ Kind: TypeAlias = Literal["duration", "collector duration", "number", "integer",
 Values: TypeAlias = Mapping[str, str]
 """A text for each parameter of the table, as it stands in the files."""
 
+ADDRESSES: Final = r"[\w.-]+:\d{1,5}(?:, *[\w.-]+:\d{1,5})*"
+URL: Final = r"https?://\S+"
+PATH: Final = r"[\w./:@+ -]+"
+"""Forms of a text."""
+
 _EXPECTED: Final[dict[Kind, tuple[re.Pattern[str], str]]] = {
     "duration": (re.compile(r"\d+(ms|s|m|h|d)"), "a duration like 500ms, 30s, 10m, 2h or 7d"),
     "collector duration": (re.compile(r"\d+(ms|s|m|h)"), "a duration like 500ms, 30s, 10m or 2h; a Collector has no d"),

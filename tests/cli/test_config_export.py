@@ -169,6 +169,14 @@ def test_a_directory_that_is_not_empty_is_left_alone_unless_forced(run: Run, tmp
             ["--set", "collector_memory_mib=128"],
             "collector_memory_spike_mib: 128 is not less than collector_memory_mib, 128",
         ),
+        (
+            ["--set", "smtp_smarthost=mail"],
+            "smtp_smarthost: 'mail' will not do: host and port of the mail server",
+        ),
+        (
+            ["--set", "gateways=a,,b"],
+            "gateways: 'a,,b' will not do: the gateways' addresses, in the same order for every agent, separated by commas",
+        ),
         (["--set", "backend_endpoint=here"], "backend_endpoint: 'here' will not do: the URL of the OTLP backend"),
         (["--set", "decision_wait"], "--set decision_wait: NAME=VALUE is expected"),
         (["--export-port", "99999"], "export_port: 99999 is not between 1 and 65535"),

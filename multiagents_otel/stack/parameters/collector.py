@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from multiagents_otel.stack.parameter import Parameter
+from multiagents_otel.stack.parameter import PATH, URL, Parameter
 
 _PORT: Final = {"least": 1, "most": 65535}
 
@@ -28,21 +28,23 @@ ROWS: Final[tuple[Parameter, ...]] = (
         "how to send on: otlp_http, otlp_grpc, or nop for no backend",
         form=r"[a-z]\w*(/[\w-]+)?",
     ),
-    Parameter(
-        "backend_endpoint", "text", "http://backend.invalid:4318", "the URL of the OTLP backend", form=r"https?://\S+"
-    ),
+    Parameter("backend_endpoint", "text", "http://backend.invalid:4318", "the URL of the OTLP backend", form=URL),
     Parameter(
         "backend_retry_interval", "collector duration", "5s", "the longest pause before a backend is tried again"
     ),
     Parameter("queue_size", "integer", "500000", "spans, records or points that wait for a backend, each signal", 2000),
-    Parameter("collector_storage", "text", "collector-storage", "the folder of the queues"),
-    Parameter("collector_cert_file", "text", "certs/collector.pem", "the Collector's certificate, PEM"),
-    Parameter("collector_key_file", "text", "certs/collector-key.pem", "the key of it"),
-    Parameter("collector_client_ca_file", "text", "certs/ca.pem", "the authority of the clients' certificates"),
-    Parameter("collector_tokens_file", "text", "certs/tokens", "tokens that clients may send, one a line"),
+    Parameter("collector_storage", "text", "collector-storage", "the folder of the queues", form=PATH),
+    Parameter("collector_cert_file", "text", "certs/collector.pem", "the Collector's certificate, PEM", form=PATH),
+    Parameter("collector_key_file", "text", "certs/collector-key.pem", "the key of it", form=PATH),
+    Parameter(
+        "collector_client_ca_file", "text", "certs/ca.pem", "the authority of the clients' certificates", form=PATH
+    ),
+    Parameter("collector_tokens_file", "text", "certs/tokens", "tokens that clients may send, one a line", form=PATH),
     Parameter("certificate_reload", "collector duration", "1m", "how often certificates are looked at for new ones"),
-    Parameter("backend_ca_file", "text", "certs/ca.pem", "the authority of the backend's certificate"),
-    Parameter("backend_cert_file", "text", "certs/client.pem", "the certificate that the backend is shown"),
-    Parameter("backend_key_file", "text", "certs/client-key.pem", "the key of it"),
-    Parameter("backend_token_file", "text", "certs/backend-token", "the token for the backend, in its first line"),
+    Parameter("backend_ca_file", "text", "certs/ca.pem", "the authority of the backend's certificate", form=PATH),
+    Parameter("backend_cert_file", "text", "certs/client.pem", "the certificate that the backend is shown", form=PATH),
+    Parameter("backend_key_file", "text", "certs/client-key.pem", "the key of it", form=PATH),
+    Parameter(
+        "backend_token_file", "text", "certs/backend-token", "the token for the backend, in its first line", form=PATH
+    ),
 )

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from typing import Final
 
-from multiagents_otel.stack.parameter import Parameter
+from multiagents_otel.stack.parameter import ADDRESSES, Parameter
 
 ROWS: Final[tuple[Parameter, ...]] = (
     # --- prometheus.yaml
     Parameter("scrape_interval", "duration", "15s", "How often Prometheus scrapes."),
     Parameter("evaluation_interval", "duration", "15s", "How often rules are evaluated; not longer than the scrape."),
-    Parameter("collector_metrics", "text", "localhost:9464", "Where the application's metrics are: host:port, ..."),
-    Parameter("collector_own_metrics", "text", "localhost:8888", "The Collector's own metrics: host:port, ..."),
+    Parameter(
+        "collector_metrics",
+        "text",
+        "localhost:9464",
+        "Where the application's metrics are: host:port, ...",
+        form=ADDRESSES,
+    ),
+    Parameter(
+        "collector_own_metrics", "text", "localhost:8888", "The Collector's own metrics: host:port, ...", form=ADDRESSES
+    ),
     Parameter("alertmanager_address", "text", "localhost:9093", "Alertmanager: host:port, ..."),
     Parameter("prometheus_address", "text", "localhost:9090", "Prometheus itself: host:port."),
     # --- all alerts
-    Parameter("runbook", "text", "runbook.md", "Where runbook.md is to be read, as a URL for the alerts' links."),
+    Parameter(
+        "runbook",
+        "text",
+        "runbook.md",
+        "Where runbook.md is to be read, as a URL for the alerts' links.",
+        form=r"[^\s\[\]]+",
+    ),
     Parameter("alert_window", "duration", "5m", "What rates, ratios and percentiles look back on; 4 scrapes at least."),
     Parameter("alert_for", "duration", "2m", "How long a rate, ratio, percentile or gauge must be bad to fire.", 0),
     Parameter("fault_window", "duration", "15m", "How long an alert on any occurrence fires after the last one."),
