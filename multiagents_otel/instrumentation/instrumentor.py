@@ -63,7 +63,7 @@ class _Instrumentation:
         self.telemetry.instruments.readings[semconv.PROCESS_RUNNING.name] = self._running
         in_force.enter(self.telemetry, self.workflows.in_flight, self.buses.buses)
 
-    def _running(self) -> dict[tuple[()], int]:
+    def _running(self) -> dict[tuple[str, ...], float]:
         # Between two asyncio.run() calls nothing of the framework runs that could fall silent.
         return {(): int(not (ENDING.in_order if ENDING.begun else self.buses.lag.idle))}
 

@@ -175,7 +175,8 @@ def test_a_directory_that_is_not_empty_is_left_alone_unless_forced(run: Run, tmp
         ),
         (
             ["--set", "gateways=a,,b"],
-            "gateways: 'a,,b' will not do: the gateways' addresses, in the same order for every agent, separated by commas",
+            "gateways: 'a,,b' will not do: the gateways' addresses, in the same order for every agent, "
+            "separated by commas",
         ),
         (["--set", "backend_endpoint=here"], "backend_endpoint: 'here' will not do: the URL of the OTLP backend"),
         (["--set", "decision_wait"], "--set decision_wait: NAME=VALUE is expected"),

@@ -6,17 +6,17 @@ from typing import Final
 
 from multiagents_otel.stack.parameter import PATH, URL, Parameter
 
-_PORT: Final = {"least": 1, "most": 65535}
+_PORT: Final = (1, 65535)
 
 ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("collector_host", "text", "127.0.0.1", "the address that the Collector listens on; 0.0.0.0 for all"),
-    Parameter("otlp_grpc_port", "integer", "4317", "the port for OTLP over gRPC", **_PORT),
-    Parameter("otlp_http_port", "integer", "4318", "the port for OTLP over HTTP", **_PORT),
+    Parameter("otlp_grpc_port", "integer", "4317", "the port for OTLP over gRPC", *_PORT),
+    Parameter("otlp_http_port", "integer", "4318", "the port for OTLP over HTTP", *_PORT),
     Parameter("export_prometheus", "flag", "true", "the Collector serves the metrics for Prometheus"),
-    Parameter("export_port", "integer", "9464", "the port where Prometheus finds the application's metrics", **_PORT),
+    Parameter("export_port", "integer", "9464", "the port where Prometheus finds the application's metrics", *_PORT),
     Parameter("metric_expiration", "collector duration", "90s", "a metric without news goes: three export intervals"),
-    Parameter("health_port", "integer", "13133", "the port that says whether the Collector is well", **_PORT),
-    Parameter("collector_metrics_port", "integer", "8888", "the port of the Collector's own metrics", **_PORT),
+    Parameter("health_port", "integer", "13133", "the port that says whether the Collector is well", *_PORT),
+    Parameter("collector_metrics_port", "integer", "8888", "the port of the Collector's own metrics", *_PORT),
     Parameter("max_request_mib", "integer", "16", "the largest request over gRPC, in MiB, decompressed", 1),
     Parameter("max_request_bytes", "integer", "16777216", "the largest request over HTTP, in bytes, decompressed", 1),
     Parameter("collector_memory_mib", "integer", "512", "memory from which on the Collector refuses, in MiB", 2),
