@@ -51,6 +51,11 @@ class Ending:
             self._install()
 
     @property
+    def begun(self) -> bool:
+        """Whether the process is ending, one way or the other."""
+        return self._begun
+
+    @property
     def in_order(self) -> bool:
         """Whether the process is ending, and not by an exception that nobody caught."""
         # The interpreter keeps that one before it exits. Ctrl-C is no Exception.

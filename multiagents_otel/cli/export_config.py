@@ -84,7 +84,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument("--config", metavar="FILE", help="a monitoring configuration, YAML or JSON")
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="any parameter")
     for row in (PARAMETERS[name] for name in _COMMON):
-        parser.add_argument(_option(row.name), metavar=row.kind.upper(), help=row.help.replace("%", "%%"))
+        parser.add_argument(_option(row.name), metavar=row.kind.split()[-1].upper(), help=row.help.replace("%", "%%"))
     parser.add_argument("--force", action="store_true", help="write into a directory that is not empty")
     parser.add_argument("--list", action="store_true", help="show every parameter and its default")
     return parser

@@ -46,7 +46,7 @@ class EventBusInstrumentation:
         self._clients: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self.buses = Buses()
         self.handlers = Handlers(telemetry, workflows, patches, self.buses)
-        self._lag = LoopLag(telemetry)
+        self.lag = LoopLag(telemetry)
         telemetry.instruments.gauges[semconv.LISTENER_ACTIVE.name] = self._listeners
 
     def table(self) -> list[Patch]:
@@ -85,7 +85,7 @@ class EventBusInstrumentation:
 
     def release(self, replacements: Mapping[Any, str]) -> None:
         """Give every bus and its Redis client back what was theirs; ``replacements`` are undone by now."""
-        self._lag.stop()
+        self.lag.stop()
         self.handlers.release(replacements)
         for client, (replacement, own) in list(self._clients.items()):
             if vars(client).get("publish") is replacement:
@@ -204,7 +204,7 @@ class EventBusInstrumentation:
 
     def _watch_loop(self) -> None:
         try:
-            self._lag.watch()
+            self.lag.watch()
         except Exception:
             self._telemetry.guard.caught("event_loop")
 

@@ -60,8 +60,12 @@ class _Instrumentation:
         self.table: list[Patch] = [patch for part in parts for patch in part.table()]
         SYSTEM.install(self.telemetry.instruments)
         ENDING.watch()
-        self.telemetry.instruments.readings[semconv.PROCESS_RUNNING.name] = lambda: {(): int(not ENDING.in_order)}
+        self.telemetry.instruments.readings[semconv.PROCESS_RUNNING.name] = self._running
         in_force.enter(self.telemetry, self.workflows.in_flight, self.buses.buses)
+
+    def _running(self) -> dict[tuple[str, ...], float]:
+        # Between two asyncio.run() calls nothing of the framework runs that could fall silent.
+        return {(): int(not (ENDING.in_order if ENDING.begun else self.buses.lag.idle))}
 
     def apply(self, module: str | None = None) -> bool:
         """Apply the rows of one module, or of every module that is imported; False if nothing stays in place."""

@@ -6,21 +6,36 @@ import re
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-Kind: TypeAlias = Literal["duration", "number", "integer", "text", "flag"]
+Kind: TypeAlias = Literal["duration", "collector duration", "number", "integer", "text", "flag"]
 
 Values: TypeAlias = Mapping[str, str]
 """A text for each parameter of the table, as it stands in the files."""
+
+ADDRESSES: Final = r"[\w.-]+:\d{1,5}(?:, *[\w.-]+:\d{1,5})*"
+URL: Final = r"https?://\S+"
+PATH: Final = r"[\w./:@+ -]+"
+FOLDER: Final = rf"(?!\.\.?/?$)(?!.*\.(?:yaml|tmpl)$){PATH}"
+"""Forms of a text."""
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 _EXPECTED: Final[dict[Kind, tuple[re.Pattern[str], str]]] = {
     "duration": (re.compile(r"\d+(ms|s|m|h|d)"), "a duration like 500ms, 30s, 10m, 2h or 7d"),
-    "number": (re.compile(r"\d+(\.\d+)?"), "a number like 0.1 or 5000"),
-    "integer": (re.compile(r"\d+"), "a whole number"),
-    # What could end a YAML scalar, a comment or a template has no place in an address or a name.
-    "text": (re.compile(r"[^\x00-\x1f\"'#\\{}]*"), "one line without quotes, braces, backslash or #"),
+    "collector duration": (re.compile(r"\d+(ms|s|m|h)"), "a duration like 500ms, 30s, 10m or 2h; a Collector has no d"),
+    "number": (re.compile(r"(0|[1-9]\d*)(\.\d+)?"), "a number like 0.1 or 5000"),
+    "integer": (re.compile(r"0|[1-9]\d*"), "a whole number"),
+    # What could end a YAML scalar, a comment or a template has no place in an address or a name, nor what begins
+    # another kind of YAML value; $ would be a variable, to the Collector and to docker-compose.
+    "text": (
+        re.compile(r"(?![ &*!|>%@`?,~-])(?!.*(?:[: ]$|: ))[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\"'#\\{}$]*"),
+        "one line without quotes, braces, backslash, $, # or a colon before a space; nor does it begin with a sign",
+    ),
     "flag": (re.compile(r"true|false"), "true or false"),
 }
+_LONGEST: Final = 100 * 365 * 86400
+"""In seconds. The programs count nanoseconds in 64 bits: 292 years."""
+_GREATEST: Final = 10**15
+"""What a float and the programs' integers hold exactly."""
 
 
 class ParameterError(ValueError):
@@ -42,11 +57,13 @@ class Parameter(NamedTuple):
     """What stands in the files of ``collector-config/``, letter for letter."""
     help: str
     least: float | None = None
-    """The smallest value of a number."""
+    """The smallest value of a number; of a duration, in seconds: without it, anything but none at all will do."""
     most: float | None = None
     """The greatest value of a number."""
     choices: tuple[str, ...] = ()
     """The only values that do, where there are but some."""
+    form: str = ""
+    """What a text has to look like besides, as a regular expression."""
 
     def check(self, value: str) -> str:
         """Give the value back, or raise ``ParameterError``."""
@@ -55,13 +72,20 @@ class Parameter(NamedTuple):
             raise ParameterError(f"{self.name}: {value!r} is not {expected}")
         if self.choices and value not in self.choices:
             raise ParameterError(f"{self.name}: {value!r} is none of {', '.join(self.choices)}")
-        if self.kind in ("number", "integer") and not (
-            (self.least is None or float(value) >= self.least) and (self.most is None or float(value) <= self.most)
-        ):
-            raise ParameterError(f"{self.name}: {value} is not {self._range()}")
+        if self.form and not re.fullmatch(self.form, value):
+            raise ParameterError(f"{self.name}: {value!r} will not do: {self.help}")
+        if self.kind in ("duration", "collector duration"):
+            self._check_duration(value)
+        elif self.kind in ("number", "integer"):
+            self._check_number(float(value))
         return value
 
-    def _range(self) -> str:
-        if self.least is None:
-            return f"at most {self.most:g}"
-        return f"at least {self.least:g}" if self.most is None else f"between {self.least:g} and {self.most:g}"
+    def _check_duration(self, value: str) -> None:
+        length = seconds(value)
+        if length > _LONGEST or (length == 0 and self.least is None):
+            raise ParameterError(f"{self.name}: {value} is not more than 0s and at most 100 years")
+
+    def _check_number(self, number: float) -> None:
+        least, most = self.least or 0, _GREATEST if self.most is None else self.most
+        if not least <= number <= most:
+            raise ParameterError(f"{self.name}: {number:.15g} is not between {least:g} and {most:g}")

@@ -28,6 +28,7 @@ class LoopLag:
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         self._on = True
+        self._watched = False
         # A timer holds its loop: held weakly, or neither would ever go.
         self._timers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Callable[[], asyncio.TimerHandle | None]] = (
             weakref.WeakKeyDictionary()
@@ -37,7 +38,15 @@ class LoopLag:
         """Probe the running loop, if there is one, from now on; once, however often it is called."""
         loop = running_loop()
         if self._on and loop is not None and loop not in self._timers:
+            self._watched = True
             self._set(loop)
+
+    @property
+    def idle(self) -> bool:
+        """Whether loops have been probed and none of them is left: all are closed."""
+        # keyrefs() copies: another thread may be about to watch a loop.
+        loops = (ref() for ref in self._timers.keyrefs())
+        return self._watched and all(loop is None or loop.is_closed() for loop in loops)
 
     def stop(self) -> None:
         """Probe no more; another thread's loop has its last timer lapse, for it is not ours to cancel."""

@@ -169,7 +169,27 @@ def test_a_directory_that_is_not_empty_is_left_alone_unless_forced(run: Run, tmp
     ("options", "message"),
     [
         (["--set", "decision_wiat=3m"], "there is no parameter decision_wiat: did you mean decision_wait?"),
-        (["--set", "decision_wait=soon"], "decision_wait: 'soon' is not a duration like 500ms, 30s, 10m, 2h or 7d"),
+        (
+            ["--set", "decision_wait=soon"],
+            "decision_wait: 'soon' is not a duration like 500ms, 30s, 10m or 2h; a Collector has no d",
+        ),
+        (["--set", "alert_for=soon"], "alert_for: 'soon' is not a duration like 500ms, 30s, 10m, 2h or 7d"),
+        (["--set", "alert_window=0s"], "alert_window: 0s is not more than 0s and at most 100 years"),
+        (["--set", "queue_size=99"], "queue_size: 99 is not between 2000 and 1e+15"),
+        (
+            ["--set", "collector_memory_mib=128"],
+            "collector_memory_spike_mib: 128 is not less than collector_memory_mib, 128",
+        ),
+        (
+            ["--set", "smtp_smarthost=mail"],
+            "smtp_smarthost: 'mail' will not do: host and port of the mail server",
+        ),
+        (
+            ["--set", "gateways=a,,b"],
+            "gateways: 'a,,b' will not do: the gateways' addresses, in the same order for every agent, "
+            "separated by commas",
+        ),
+        (["--set", "backend_endpoint=here"], "backend_endpoint: 'here' will not do: the URL of the OTLP backend"),
         (["--set", "decision_wait"], "--set decision_wait: NAME=VALUE is expected"),
         (["--export-port", "99999"], "export_port: 99999 is not between 1 and 65535"),
         (["--set", "gateways=a:1,a:1"], "gateways: 'a:1,a:1' is not a list of different addresses"),
@@ -186,6 +206,45 @@ def test_a_wrong_parameter_is_told_with_what_would_do(
 ) -> None:
     shown = run("config", "export", str(tmp_path / "out"), *options)
     assert (shown.status, shown.out, shown.err) == (2, "", f"config export: {message}\n")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a: b",
+        "a:",
+        "&a",
+        "*a",
+        "- a",
+        "$HOME",
+        "${HOME}",
+        "{{a}}",
+        "a # b",
+        'a"b',
+        "a\\b",
+        "a\nb",
+        "a\x7fb",
+        "a\x85b",
+        "a\u2028b",
+    ],
+)
+@pytest.mark.parametrize(
+    "name", ["collector_storage", "collector_metrics", "runbook", "service_name", "smtp_smarthost"]
+)
+def test_no_text_ends_what_it_stands_in(run: Run, tmp_path: Path, name: str, value: str) -> None:
+    shown = run("config", "export", str(tmp_path / "out"), "--set", f"{name}={value}")
+    assert (shown.status, shown.out) == (2, "")
+    assert shown.err.startswith(f"config export: {name}: {value!r} is not one line without quotes"), shown.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "setting", ["alert_window=99999999d", "queue_size=1" + 30 * "0", "metric_expiration=1d", "queue_size=007"]
+)
+def test_no_number_is_taken_that_a_program_then_refuses(run: Run, tmp_path: Path, setting: str) -> None:
+    shown = run("config", "export", str(tmp_path / "out"), "--set", setting)
+    assert (shown.status, shown.out) == (2, "")
     assert not (tmp_path / "out").exists()
 
 

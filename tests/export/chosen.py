@@ -45,7 +45,7 @@ _OTHER: Final[dict[str, Callable[[Parameter], str]]] = {
 
 def other(row: Parameter) -> str:
     """A value that the parameter may have and that is not its default."""
-    return _OTHER[row.kind](row)
+    return _OTHER[row.kind.removeprefix("collector ")](row)
 
 
 def others(*, flags: str | None = None) -> dict[str, str]:

@@ -10,6 +10,7 @@ import pytest
 from tests.support.ports import free_port
 from tests.support.processes import Process
 from tests.support.receiver import OtlpReceiver
+from tests.support.redis_server import RedisServer
 
 HEAD = """
 import asyncio, os, signal, sys, threading, time
@@ -60,6 +61,38 @@ def test_the_last_export_tells_an_end_in_order_from_a_crash(receiver: OtlpReceiv
     with Process.python(HEAD + ending, env=receiver.environment("http/protobuf", HOUR_MS)) as process:
         process.wait()
     assert [point.value for point in receiver.metric("multiagents.process.running")] == [running]
+
+
+def test_a_process_between_two_event_loops_does_not_seem_to_hang(receiver: OtlpReceiver, redis: RedisServer) -> None:
+    code = f"""
+from multiagents.event_bus.redis_bus import RedisEventBus
+async def main(fails):
+    bus = RedisEventBus({redis.url!r})
+    await bus.start()
+    await bus.subscribe("a-channel", print)
+    sys.stdin.readline()
+    await bus.stop()
+    if fails:
+        raise RuntimeError("unhandled")
+asyncio.run(main(False))
+sys.stdin.readline()
+asyncio.run(main(True))
+"""
+
+    def running(value: int) -> None:
+        receiver.clear()
+        receiver.wait_for(lambda got: [point.value for point in got.metric("multiagents.process.running")] == [value])
+
+    with Process.python(HEAD + code, env=receiver.environment("http/protobuf", 100)) as process:
+        process.wait_line("ready")
+        running(1)
+        process.send_line("end the first loop")
+        running(0)
+        process.send_line("begin the second")
+        running(1)
+        process.send_line("and crash in it")
+        assert process.wait() == 1
+    assert [point.value for point in receiver.metric("multiagents.process.running")] == [1]
 
 
 def test_a_process_tells_that_it_runs_until_its_end(receiver: OtlpReceiver) -> None:

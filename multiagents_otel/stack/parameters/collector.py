@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from multiagents_otel.stack.parameter import Parameter
+from multiagents_otel.stack.parameter import PATH, URL, Parameter
 
 _PORT: Final = (1, 65535)
 
@@ -14,7 +14,9 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("otlp_http_port", "integer", "4318", "the port for OTLP over HTTP", *_PORT),
     Parameter("export_prometheus", "flag", "true", "the Collector serves the metrics for Prometheus"),
     Parameter("export_port", "integer", "9464", "the port where Prometheus finds the application's metrics", *_PORT),
-    Parameter("metric_expiration", "duration", "90s", "a metric without news goes: three times metric_export_ms"),
+    Parameter(
+        "metric_expiration", "collector duration", "90s", "a metric without news goes: three times metric_export_ms"
+    ),
     Parameter("health_port", "integer", "13133", "the port that says whether the Collector is well", *_PORT),
     Parameter("collector_metrics_port", "integer", "8888", "the port of the Collector's own metrics", *_PORT),
     Parameter("max_request_mib", "integer", "16", "the largest request over gRPC, in MiB, decompressed", 1),
@@ -28,17 +30,23 @@ ROWS: Final[tuple[Parameter, ...]] = (
         "how to send on: otlp_http, otlp_grpc, or nop for no backend",
         choices=("otlp_http", "otlp_grpc", "nop"),
     ),
-    Parameter("backend_endpoint", "text", "http://backend.invalid:4318", "the URL of the OTLP backend"),
-    Parameter("backend_retry_interval", "duration", "5s", "the longest pause before a backend is tried again"),
-    Parameter("queue_size", "integer", "500000", "spans, records or points that wait for a backend, each signal", 1),
-    Parameter("collector_storage", "text", "collector-storage", "the folder of the queues"),
-    Parameter("collector_cert_file", "text", "certs/collector.pem", "the Collector's certificate, PEM"),
-    Parameter("collector_key_file", "text", "certs/collector-key.pem", "the key of it"),
-    Parameter("collector_client_ca_file", "text", "certs/ca.pem", "the authority of the clients' certificates"),
-    Parameter("collector_tokens_file", "text", "certs/tokens", "tokens that clients may send, one a line"),
-    Parameter("certificate_reload", "duration", "1m", "how often certificates are looked at for new ones"),
-    Parameter("backend_ca_file", "text", "certs/ca.pem", "the authority of the backend's certificate"),
-    Parameter("backend_cert_file", "text", "certs/client.pem", "the certificate that the backend is shown"),
-    Parameter("backend_key_file", "text", "certs/client-key.pem", "the key of it"),
-    Parameter("backend_token_file", "text", "certs/backend-token", "the token for the backend, in its first line"),
+    Parameter("backend_endpoint", "text", "http://backend.invalid:4318", "the URL of the OTLP backend", form=URL),
+    Parameter(
+        "backend_retry_interval", "collector duration", "5s", "the longest pause before a backend is tried again"
+    ),
+    Parameter("queue_size", "integer", "500000", "spans, records or points that wait for a backend, each signal", 2000),
+    Parameter("collector_storage", "text", "collector-storage", "the folder of the queues", form=PATH),
+    Parameter("collector_cert_file", "text", "certs/collector.pem", "the Collector's certificate, PEM", form=PATH),
+    Parameter("collector_key_file", "text", "certs/collector-key.pem", "the key of it", form=PATH),
+    Parameter(
+        "collector_client_ca_file", "text", "certs/ca.pem", "the authority of the clients' certificates", form=PATH
+    ),
+    Parameter("collector_tokens_file", "text", "certs/tokens", "tokens that clients may send, one a line", form=PATH),
+    Parameter("certificate_reload", "collector duration", "1m", "how often certificates are looked at for new ones"),
+    Parameter("backend_ca_file", "text", "certs/ca.pem", "the authority of the backend's certificate", form=PATH),
+    Parameter("backend_cert_file", "text", "certs/client.pem", "the certificate that the backend is shown", form=PATH),
+    Parameter("backend_key_file", "text", "certs/client-key.pem", "the key of it", form=PATH),
+    Parameter(
+        "backend_token_file", "text", "certs/backend-token", "the token for the backend, in its first line", form=PATH
+    ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from multiagents_otel import semconv
-from multiagents_otel.stack.parameter import Parameter
+from multiagents_otel.stack.parameter import ADDRESSES, Parameter
 
 _BOUNDS: Final = tuple(f"{bound:g}" for bound in semconv.WORKFLOW_DURATION.boundaries)
 
@@ -13,17 +13,31 @@ ROWS: Final[tuple[Parameter, ...]] = (
     # --- prometheus.yaml
     Parameter("scrape_interval", "duration", "15s", "How often Prometheus scrapes."),
     Parameter("evaluation_interval", "duration", "15s", "How often rules are evaluated; not longer than the scrape."),
-    Parameter("collector_metrics", "text", "localhost:9464", "Where the application's metrics are: host:port, ..."),
-    Parameter("collector_own_metrics", "text", "localhost:8888", "The Collector's own metrics: host:port, ..."),
+    Parameter(
+        "collector_metrics",
+        "text",
+        "localhost:9464",
+        "Where the application's metrics are: host:port, ...",
+        form=ADDRESSES,
+    ),
+    Parameter(
+        "collector_own_metrics", "text", "localhost:8888", "The Collector's own metrics: host:port, ...", form=ADDRESSES
+    ),
     Parameter("alertmanager_address", "text", "localhost:9093", "Alertmanager: host:port, ..."),
     Parameter("prometheus_address", "text", "localhost:9090", "Prometheus itself: host:port."),
     # --- all alerts
-    Parameter("runbook", "text", "runbook.md", "Where runbook.md is to be read, as a URL for the alerts' links."),
+    Parameter(
+        "runbook",
+        "text",
+        "runbook.md",
+        "Where runbook.md is to be read, as a URL for the alerts' links.",
+        form=r"[^\s\[\]]+",
+    ),
     Parameter("alert_window", "duration", "5m", "What rates, ratios and percentiles look back on; 4 scrapes at least."),
-    Parameter("alert_for", "duration", "2m", "How long a rate, ratio, percentile or gauge must be bad to fire."),
+    Parameter("alert_for", "duration", "2m", "How long a rate, ratio, percentile or gauge must be bad to fire.", 0),
     Parameter("fault_window", "duration", "15m", "How long an alert on any occurrence fires after the last one."),
     Parameter("counter_memory", "duration", "1h", "The longest gap in the metrics over which counters still compare."),
-    Parameter("escalate_after", "duration", "30m", "A critical alert that fires for so long is escalated."),
+    Parameter("escalate_after", "duration", "30m", "A critical alert that fires for so long is escalated.", 0),
     # --- the application
     Parameter("alert_on_high_error_rate", "flag", "true", "Alert on a high share of failures, of events and workers."),
     Parameter("high_error_percent", "number", "10", "Failed events of a type, in percent.", 0, 100),
@@ -59,8 +73,8 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("slo_slow_long", "duration", "3d", "Long window of the slow burn."),
     Parameter("slo_slow_burn", "number", "1", "Slow burn: so many times what the objective allows."),
     # --- the pipeline
-    Parameter("collector_down_for", "duration", "1m", "How long a Collector must be out of reach to fire."),
-    Parameter("no_data_for", "duration", "5m", "How long there must be no process at all to fire."),
+    Parameter("collector_down_for", "duration", "1m", "How long a Collector must be out of reach to fire.", 0),
+    Parameter("no_data_for", "duration", "5m", "How long there must be no process at all to fire.", 0),
     Parameter("queue_full_percent", "number", "80", "An exporter's queue in use, in percent.", 0, 100),
-    Parameter("telemetry_delayed_for", "duration", "10m", "How long a queue must hold telemetry and send none."),
+    Parameter("telemetry_delayed_for", "duration", "10m", "How long a queue must hold telemetry and send none.", 0),
 )
