@@ -30,9 +30,18 @@ class Server:
 
 @contextmanager
 def answering(
-    status: int, body: str, location: str = "", *, late: bool = False, tls: SSLContext | None = None
+    status: int,
+    body: str,
+    location: str = "",
+    *,
+    late: bool = False,
+    drips: bool = False,
+    tls: SSLContext | None = None,
 ) -> Iterator[Server]:
-    """A server on loopback that says this to whatever it is asked; a `late` one only when all is over."""
+    """A server on loopback that says this to whatever it is asked; a `late` one only when all is over.
+
+    One that `drips` says blank after blank first, until all is over.
+    """
     server = Server(Answer(status, body.encode(), location))
 
     class Handler(BaseHTTPRequestHandler):
@@ -46,6 +55,11 @@ def answering(
             if server.answer.location:
                 self.send_header("Location", server.answer.location)
             self.end_headers()
+            try:
+                while drips and not server.released.wait(0.02):
+                    self.wfile.write(b" ")
+            except OSError:
+                return  # whoever asked has gone
             self.wfile.write(server.answer.body)
 
         def log_message(self, *args: object) -> None:

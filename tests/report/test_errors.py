@@ -61,6 +61,8 @@ def test_no_such_host(run: Run) -> None:
         '{"data": 1}',
         '{"data": {"result": 5}}',
         '{"data": {"result": [1]}}',
+        '{"data": {"result": [{"metric": {}, "value": [0, "many"], "values": [[1e300, "1"]]}]}}',
+        "[" * 100_000,
         "\x00",
     ],
 )
@@ -109,6 +111,15 @@ def test_no_answer_comes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         said = complaint(run, "--prometheus", server.url, "--timeout", "0.3")
         assert said.startswith(f"{server.url} has not answered a query within 0.3 s: ")
         assert server.queries[0]["timeout"] == ["0.3s"], "Prometheus is told, so that it need not go on"
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_an_answer_that_never_ends(run: Run, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    monkeypatch.setattr("multiagents_otel.cli.report.prometheus.GRACE", 0.0)
+    with answering(status, "", drips=True) as server:
+        said = complaint(run, "--prometheus", server.url, "--timeout", "0.3")
+    assert said.startswith(server.url if status == 200 else f"what answers at {server.url} is not Prometheus's API.")
+    assert status != 200 or said.startswith(f"{server.url} has not answered a query within 0.3 s: ")
 
 
 def test_the_certificate_is_not_trusted(run: Run, tmp_path: Path) -> None:
@@ -170,6 +181,8 @@ def test_the_page_can_not_be_written(run: Run, prometheus: Prometheus, tmp_path:
             ("--until", "noon"),
             "argument --until: 'noon': not a time such as 2026-11-24T08:00 (UTC) or 2026-11-24T09:00+01:00",
         ),
+        (("--until", "0001-01-01"), "argument --until: '0001-01-01': must be from 1970 to 9998"),
+        (("--until", "9999-12-31"), "argument --until: '9999-12-31': must be from 1970 to 9998"),
         (("--objective", "101"), "argument --objective: '101': must be more than 0, and 100 at most"),
         (("--objective", "nan"), "argument --objective: 'nan': must be more than 0, and 100 at most"),
         (("--timeout", "soon"), "argument --timeout: 'soon': not a number"),

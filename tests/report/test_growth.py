@@ -137,6 +137,21 @@ def test_a_prometheus_younger_than_the_period_counts_only_what_it_has_seen(run: 
     assert summary(shown.out)["worker executions"] == ["31"]
 
 
+def test_workflows_that_ended_before_prometheus_looked_are_told_of(run: Run, told: Told) -> None:
+    """Whoever starts Prometheus last sees why the report knows of fewer workflows than there were."""
+    history = History((END - 300, END))
+    process = history.process("shop", "a", END - 600, END)
+    for number in range(3):
+        process.workflow(END - 540 + number, "order", "completed", 0.3, {"charge": 0.2})
+    process.workflow(END - 200, "order", "failed", 0.3, {"charge": 0.2}, error="ValueError")
+    shown = report(run, told, history)
+    assert summary(shown.out)["workflows ended"] == ["1"]
+    assert (
+        "Prometheus has data only from 2026-11-24 11:55 UTC on: this report is about 5m, not 1h. 3 workflows had ended "
+        "before Prometheus first looked, and nobody knows when: what happened then is not counted."
+    ) in " ".join(shown.out.split())
+
+
 def test_an_application_younger_than_prometheus_counts_from_its_start(run: Run, told: Told) -> None:
     history = History((LONG_AGO, END))
     process = history.process("shop", "a", END - 1800, END)

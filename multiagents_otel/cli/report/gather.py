@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from multiagents_otel import semconv
+from multiagents_otel.cli.quantities import counted
 from multiagents_otel.cli.records import Buckets, Distribution
 from multiagents_otel.cli.report.figures import (
     COMPENSATION_UNDELIVERED,
@@ -73,7 +75,7 @@ class _Gatherer:
             timeline=self._timeline(period, slot),
             timeline_before=self._timeline(earlier, slot) if earlier and earlier.length == period.length else None,
             spikes=tuple(self._spikes(period)),
-            notes=(*_notes(asked, period, earlier), *self._prometheus.warnings),
+            notes=(*_notes(asked, period, earlier, self._ended_unseen(period)), *self._prometheus.warnings),
         )
 
     def _data_begin(self, period: Period) -> float:
@@ -87,9 +89,14 @@ class _Gatherer:
         selector = self._queries.first_seen(period.length / _LOOKS + _ALL_TARGETS)
         lines = self._prometheus.raw(selector, first + _ALL_TARGETS)
         # `up` is there from a target's first scrape on. Without it (data written to Prometheus) ours must do.
-        targets = [line for line in lines if line.labels["__name__"] == "up"] or lines
-        starts = [min(line.points) for line in targets]
-        return max(start for start in starts if start <= min(starts) + _ALL_TARGETS)
+        targets = [line for line in lines if line.labels.get("__name__") == "up"] or lines
+        starts = [min(line.points) for line in targets if line.points]
+        return max((start for start in starts if start <= min(starts) + _ALL_TARGETS), default=first)
+
+    def _ended_unseen(self, period: Period) -> int:
+        """Return how many workflows had ended before the period, in processes that still lived then."""
+        samples = self._prometheus.instant(self._queries.reached(semconv.WORKFLOWS), period.start)
+        return round(sum(each.value for each in samples))
 
     def _processes(self, period: Period) -> dict[str, int]:
         samples = self._prometheus.instant(self._queries.processes(period.length), period.end)
@@ -189,7 +196,8 @@ class _Gatherer:
         buckets = self._queries.growth(instrument, period.length, ("le", *by), "bucket")
         counts: dict[_Key, dict[float, float]] = {}
         for each in self._prometheus.instant(buckets, period.end):
-            counts.setdefault(_key(each.labels, by), {})[float(each.labels["le"])] = each.value
+            if (bound := _upper_end(each.labels)) is not None:
+                counts.setdefault(_key(each.labels, by), {})[bound] = each.value
         sums = self._prometheus.instant(self._queries.growth(instrument, period.length, by, "sum"), period.end)
         totals = {_key(each.labels, by): each.value for each in sums}
         return {key: _of_buckets(found, totals.get(key)) for key, found in counts.items()}
@@ -212,7 +220,8 @@ class _Gatherer:
 
     def _timed_by_slot(self, period: Period, slot: float, instrument: Instrument) -> tuple[Timed, ...]:
         lines = self._slots(period, slot, self._queries.growth(instrument, slot, ("le",), "bucket"))
-        filled = {float(line.labels["le"]): _filled(line, period, slot) for line in lines}
+        ends = ((_upper_end(line.labels), line) for line in lines)
+        filled = {bound: _filled(line, period, slot) for bound, line in ends if bound is not None}
         return tuple(
             _of_buckets({bound: values[index] for bound, values in filled.items()}, None)
             for index in range(round(period.length / slot))
@@ -233,11 +242,16 @@ class _Gatherer:
                 yield Spike(worker, kind, max(period.start, times[0] - SPIKE_SECONDS), times[-1], most)
 
 
-def _notes(asked: Period, period: Period, earlier: Period | None) -> Iterable[str]:
+def _notes(asked: Period, period: Period, earlier: Period | None, ended_unseen: int) -> Iterable[str]:
     if period.start - asked.start >= 1:
+        uncounted = (
+            f" {counted(ended_unseen, 'workflow')} had ended before Prometheus first looked, and nobody knows when: "
+            f"what happened then is not counted."
+        )
         yield (
             f"Prometheus has data only from {day_and_time(period.start)} UTC on: "
             f"this report is about {length(period.length)}, not {length(asked.length)}."
+            f"{uncounted if ended_unseen else ''}"
         )
     if earlier is None:
         yield f"There is no data from before {day_and_time(period.start)} UTC, and hence no trend."
@@ -250,6 +264,15 @@ def _notes(asked: Period, period: Period, earlier: Period | None) -> Iterable[st
 
 def _key(labels: Mapping[str, str], by: Iterable[str]) -> _Key:
     return tuple(labels.get(label(each), "") for each in by)
+
+
+def _upper_end(labels: Mapping[str, str]) -> float | None:
+    """Return a bucket's upper end, None where a series has a bucket's name and is none."""
+    try:
+        end = float(labels.get("le", ""))
+    except ValueError:
+        return None
+    return None if math.isnan(end) else end
 
 
 def _filled(line: Line, period: Period, slot: float) -> list[float]:

@@ -71,6 +71,8 @@ def moment(text: str) -> float:
         time = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     except ValueError:
         raise ValueError("not a time such as 2026-11-24T08:00 (UTC) or 2026-11-24T09:00+01:00") from None
+    if not 1970 <= time.year < 9999:
+        raise ValueError("must be from 1970 to 9998")
     return (time if time.tzinfo else time.replace(tzinfo=timezone.utc)).timestamp()
 
 

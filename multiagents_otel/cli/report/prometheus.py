@@ -7,10 +7,11 @@ import ipaddress
 import json
 import socket
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 from urllib.request import ProxyHandler, Request, build_opener
@@ -25,7 +26,14 @@ GRACE: Final = 5.0
 _SCHEMES: Final = ("http", "https")
 _DENIED: Final = (401, 403, 407)
 _MOST_BYTES: Final = 256 * 1024 * 1024  # a report's answers are a few hundred kB: more is something else
+_CHUNK: Final = 65_536
 _MOST_SHOWN: Final = 300
+_LARGEST: Final = 1e18
+_LATEST: Final = 253_402_300_800.0
+"""The year 10000, which no date here can show."""
+
+_NO_JSON: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
+_NO_NUMBER: Final = "Prometheus has values that count nothing (NaN, infinite, beyond all measure): they are left out."
 
 
 class PrometheusError(Exception):
@@ -67,27 +75,43 @@ class Prometheus:
 
     def instant(self, expression: str, at: float) -> list[Sample]:
         """Return a vector's samples at a time, in seconds since the epoch. PrometheusError as the class says."""
-        return self._ask("query", {"query": expression, "time": f"{at:.3f}"}, _sample)
+        samples = self._ask("query", {"query": expression, "time": f"{at:.3f}"}, _sample)
+        return [each for each in samples if self._counts(each.value)]
 
     def over_time(self, expression: str, start: float, end: float, step: float) -> list[Line]:
         """Return a vector's series from ``start`` to ``end``, both included. PrometheusError as the class says."""
         parameters = {"query": expression, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
-        return self._ask("query_range", parameters, _line)
+        return self._lines("query_range", parameters)
 
     def raw(self, selector: str, at: float) -> list[Line]:
         """Return the samples that are stored, with their own times, of a range selector such as ``up[5m]``."""
-        return self._ask("query", {"query": selector, "time": f"{at:.3f}"}, _line)
+        return self._lines("query", {"query": selector, "time": f"{at:.3f}"})
+
+    def _lines(self, what: str, parameters: Mapping[str, str]) -> list[Line]:
+        return [
+            Line(line.labels, {at: value for at, value in line.points.items() if self._counts(value)})
+            for line in self._ask(what, parameters, _line)
+        ]
+
+    def _counts(self, value: float) -> bool:
+        # Whoever sends to the Collector can send this, and it must not spoil what the others have counted.
+        if abs(value) <= _LARGEST:
+            return True
+        self.warnings[_NO_NUMBER] = None
+        return False
 
     def _ask(self, what: str, parameters: Mapping[str, str], read: Callable[[Any], T]) -> list[T]:
-        query = urlencode({**parameters, "timeout": f"{self._timeout:g}s"})
+        query = urlencode({**parameters, "timeout": f"{self._timeout:g}s"}, errors="replace")
         request = Request(f"{self.url}/api/v1/{what}?{query}")  # noqa: S310 - http or https, looked at in __init__
         for name, value in self._headers.items():
             request.add_unredirected_header(name, value)
+        patience = self._timeout + GRACE
+        deadline = time.monotonic() + patience
         try:
-            with self._opener.open(request, timeout=self._timeout + GRACE) as reply:
-                body = reply.read(_MOST_BYTES)
+            with self._opener.open(request, timeout=patience) as reply:
+                body = _body(reply, deadline)
         except HTTPError as error:
-            raise PrometheusError(self._refusal(error)) from None
+            raise PrometheusError(self._refusal(error, deadline)) from None
         except TimeoutError:
             raise PrometheusError(self._too_slow()) from None
         except URLError as error:
@@ -96,18 +120,18 @@ class Prometheus:
             raise PrometheusError(self._unreachable(error)) from None
         try:
             answer = json.loads(body)
-            self.warnings.update(dict.fromkeys(map(str, answer.get("warnings", ()))))
+            self.warnings.update(dict.fromkeys(map(str, answer.get("warnings") or ())))
             return [read(each) for each in answer["data"]["result"]]
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        except _NO_JSON:
             raise PrometheusError(self._no_prometheus()) from None
 
-    def _refusal(self, error: HTTPError) -> str:
+    def _refusal(self, error: HTTPError, deadline: float) -> str:
         if error.code in _DENIED:
             return (
                 f"{self.url} answers {error.code} {error.reason}: it wants credentials. Set {TOKEN_VARIABLE}, or give "
                 f"--header 'Authorization: ...' or a URL with user:password@"
             )
-        said = _error_of(error)
+        said = _error_of(error, deadline)
         if said is None:
             return f"{self._no_prometheus()} (it answers {error.code} {error.reason})"
         kind, message = said
@@ -167,17 +191,39 @@ def _is_loopback(host: str) -> bool:
 
 
 def _sample(series: Any) -> Sample:
-    return Sample(dict(series["metric"]), float(series["value"][1]))
+    return Sample(_labels(series), float(series["value"][1]))
 
 
 def _line(series: Any) -> Line:
-    return Line(dict(series["metric"]), {float(time): float(value) for time, value in series["values"]})
+    points = {float(at): float(value) for at, value in series["values"]}
+    if not all(0 <= at < _LATEST for at in points):
+        raise ValueError("no time of this world")
+    return Line(_labels(series), points)
 
 
-def _error_of(error: HTTPError) -> tuple[str, str] | None:
+def _labels(series: Any) -> dict[str, str]:
+    return {str(name): str(value) for name, value in dict(series["metric"]).items()}
+
+
+class _Body(Protocol):
+    def read1(self, size: int, /) -> bytes: ...
+
+
+def _body(reply: _Body, deadline: float) -> bytes:
+    """Return what is answered, TimeoutError at the deadline: a socket's own timeout begins anew with each byte."""
+    parts, size = [], 0
+    while size < _MOST_BYTES and (part := reply.read1(_CHUNK)):
+        parts.append(part)
+        size += len(part)
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    return b"".join(parts)
+
+
+def _error_of(error: HTTPError, deadline: float) -> tuple[str, str] | None:
     """Return Prometheus's own word for an error, and its message, if it was Prometheus who answered."""
     try:
-        answer = json.loads(error.read(_MOST_BYTES))
+        answer = json.loads(_body(error, deadline))
         return str(answer["errorType"]), str(answer["error"])[:_MOST_SHOWN]
-    except (OSError, HTTPException, ValueError, TypeError, KeyError):
+    except (OSError, HTTPException, *_NO_JSON):
         return None

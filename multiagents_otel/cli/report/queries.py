@@ -54,6 +54,10 @@ class Queries:
         labels = ", ".join(map(label, by))
         return f"sum by ({labels}) ({grown} and {steady} or increase({series}[{width}]))"
 
+    def reached(self, counter: Instrument) -> str:
+        """What a counter has come to."""
+        return f"sum({self._selector(metric(counter))})"
+
     def processes(self, window: float) -> str:
         """How many processes of each service have told something."""
         return f"count by (job) (count by (job, instance) (last_over_time({self._any()}[{_ms(window)}])))"
