@@ -27,8 +27,8 @@ class Instruments:
     """The instruments of one MeterProvider.
 
     They outlive ``uninstrument()``, since OpenTelemetry cannot remove an instrument: while
-    ``active`` is false they observe nothing, and a later ``instrument()`` takes the same ones up again
-    rather than making streams of the same name twice.
+    ``active`` is false they observe nothing, but that nothing of the framework is watched in this process, and a later
+    ``instrument()`` takes the same ones up again rather than making streams of the same name twice.
 
     Attributes:
         ledger: the sums that counters and gauges read.
@@ -101,7 +101,8 @@ class Instruments:
     def _callback(self, row: Instrument) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_options: CallbackOptions) -> list[Observation]:
             if not self.active:
-                return []
+                # The histograms go on being exported, as they are: the process must not seem to have fallen silent.
+                return [Observation(0)] if row is semconv.PROCESS_RUNNING else []
             values: Mapping[Key, float]
             if (reading := self.readings.get(row.name)) is not None:
                 values = reading()
