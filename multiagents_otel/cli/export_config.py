@@ -152,13 +152,15 @@ def _told(directory: Path, files: int, chosen: dict[str, Told]) -> list[str]:
 
 
 def _secrets(directory: Path, given: Values) -> list[Path]:
+    from multiagents_otel.stack.export import write
+
     folder = Path(given["alert_secrets"])
     if folder.is_absolute() or ".." in folder.parts:
         return []  # a place in a container, or on another machine: nothing is written outside of the directory
     written = write_secrets(directory / "alertmanager" / folder, given, os.environ)
     if written:
         # The other files are made to be committed.
-        (directory / "alertmanager" / ".gitignore").write_text(f"/{folder.as_posix()}/\n", encoding="utf-8")
+        write(directory, {"alertmanager/.gitignore": f"/{folder.as_posix()}/\n"})
     return written
 
 

@@ -22,8 +22,13 @@ def exported(values: Values) -> dict[str, str]:
 
 
 def write(directory: Path, texts: Mapping[str, str]) -> None:
-    """Write the files into a directory, which is made if it isn't there. OSError: that can't be done."""
+    """Write the files into a directory, which is made if it isn't there. OSError: that can't be done.
+
+    A link in a file's place is replaced, and what it leads to is left alone.
+    """
     for path, text in texts.items():
         file = directory / path
         file.parent.mkdir(parents=True, exist_ok=True)
+        if file.is_symlink():
+            file.unlink()
         file.write_bytes(text.encode())

@@ -92,7 +92,7 @@ def write_secrets(folder: Path, values: Values, environ: Mapping[str, str]) -> l
     """Write the secrets of the channels that are on, each into a file that only its owner can read; give the files.
 
     A secret that the environment does not hold may be in its file already. SecretError: one is missing altogether, or
-    is none; nothing is written then.
+    is none, or the folder (or the one it is in) is a link, which may lead anywhere; nothing is written then.
     """
     needed = [secret for secret in SECRETS if values[secret.needed_by] not in ("", "false")]
     given = {secret: environ.get(secret.variable, "").strip("\r\n") for secret in needed}
@@ -102,6 +102,9 @@ def write_secrets(folder: Path, values: Values, environ: Mapping[str, str]) -> l
         if value and not re.fullmatch(secret.form, value):
             raise SecretError(f"{secret.variable} does not hold what its name says")
     if any(given.values()):
+        for place in (folder, folder.parent):
+            if place.is_symlink():
+                raise SecretError(f"{place} is a link: secrets are written into a folder of their own")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
     for secret, value in given.items():

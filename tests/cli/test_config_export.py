@@ -143,6 +143,35 @@ def test_a_folder_of_secrets_elsewhere_is_left_alone(run: Run, tmp_path: Path, m
         assert f"api_url_file: {elsewhere}/slack_webhook_url" in written
 
 
+def test_links_are_replaced_and_what_they_lead_to_is_left_alone(run: Run, tmp_path: Path) -> None:
+    out, mine = tmp_path / "out", tmp_path / "mine.yaml"
+    out.mkdir()
+    mine.write_text("mine")
+    (out / "collector.yaml").symlink_to(mine)
+    (out / "README.md").symlink_to(tmp_path / "not there")
+    assert run("config", "export", str(out), "--force").status == 0
+    assert there(out) == exported(values(channels({})))
+    assert not any(path.is_symlink() for path in out.rglob("*"))
+    assert there(tmp_path)["mine.yaml"] == "mine"
+    assert not (tmp_path / "not there").exists()
+
+
+@pytest.mark.parametrize("linked", ["alertmanager", "alertmanager/secrets"])
+def test_no_secret_is_written_through_a_link(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: str
+) -> None:
+    monkeypatch.setenv("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T0/B0/canary")
+    link, target = tmp_path / "out" / linked, tmp_path / "shared"
+    target.mkdir(mode=0o755)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(target)
+    shown = run("config", "export", str(tmp_path / "out"), "--force")
+    assert (shown.status, shown.out) == (2, "")
+    assert shown.err == f"config export: {link} is a link: secrets are written into a folder of their own\n"
+    assert list(target.iterdir()) == []
+    assert target.stat().st_mode & 0o777 == 0o755
+
+
 def test_what_cannot_be_written_or_read_is_named(run: Run, tmp_path: Path) -> None:
     file, missing = tmp_path / "file", tmp_path / "missing.yaml"
     file.write_text("mine")
