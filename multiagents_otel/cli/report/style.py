@@ -39,7 +39,8 @@ p { margin: .2rem 0; }
   margin: .6rem 0; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .8rem; padding: 0;
   margin: 1.2rem 0; list-style: none; }
-.cards li { display: flex; flex-direction: column; background: var(--raised); border: 1px solid var(--rule); border-radius: .5rem; padding: .7rem .9rem; }
+.cards li { display: flex; flex-direction: column; background: var(--raised); border: 1px solid var(--rule);
+  border-radius: .5rem; padding: .7rem .9rem; }
 .cards b { margin-top: auto; font-size: 1.5rem; line-height: 1.3; font-weight: 650; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 32rem), 1fr)); gap: 1rem;
   margin-top: 1.2rem; }
