@@ -28,7 +28,7 @@ MYPY_DASHBOARDS := $(BIN)/mypy --python-version 3.11 --no-warn-return-any $(wild
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup collector collector-module tools test lint format bench soak demo demo-picture stack clean
+.PHONY: help setup collector collector-module tools test lint format bench soak demo demo-picture stack backend-check clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -76,9 +76,18 @@ demo-picture: $(VENV)/.demo ## the demo again, as the README's picture
 stack: $(VENV)/.demo collector tools ## Redis, Collector, Prometheus, Alertmanager and the demo under load
 	@$(BIN)/python examples/stack
 
+backend-check: setup collector .tools/venv-phoenix/bin/phoenix ## the demo on every way to a backend that is not ours
+	$(BIN)/python -m tests.backends
+
 clean: ## remove all that was made here
 	rm -rf $(VENV) .tools .demo .stack dist build logs .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.tools/venv-phoenix/bin/phoenix:
+	@echo "installing Arize Phoenix into an environment of its own: 850 MB"
+	@$(PYTHON) -m venv .tools/venv-phoenix
+	@.tools/venv-phoenix/bin/python -m pip install --quiet 'arize-phoenix>=20'
+	@test -x $@
 
 .tools/otelcol: $(MODULE) | $(BIN)/python
 	@PYTHON=$(CURDIR)/$(BIN)/python sh .ci/collector.sh

@@ -207,7 +207,7 @@ def test_a_directory_that_is_not_empty_is_left_alone_unless_forced(run: Run, tmp
         (["--set", "queue_size=99"], "queue_size: 99 is not between 2000 and 1e+15"),
         (
             ["--set", "collector_memory_mib=128"],
-            "collector_memory_spike_mib: 128 is not less than collector_memory_mib, 128",
+            "collector_memory_mib: 128 is not more than collector_memory_spike_mib, 128",
         ),
         (
             ["--set", "smtp_smarthost=mail"],

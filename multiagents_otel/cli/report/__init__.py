@@ -116,7 +116,8 @@ def run(args: argparse.Namespace) -> int:
     # What only this command needs is not imported by the others.
     from multiagents_otel.cli.report.gather import gather
 
-    end = math.floor(time.time()) if args.until is None else args.until
+    # Rounded up: the newest samples belong to it.
+    end = math.ceil(time.time()) if args.until is None else args.until
     try:
         prometheus = Prometheus(args.prometheus, _headers(args.header), args.timeout)
     except ValueError as error:

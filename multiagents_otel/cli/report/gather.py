@@ -234,8 +234,9 @@ class _Gatherer:
     def _spikes(self, period: Period) -> Iterable[Spike]:
         by = (semconv.WORKER_NAME, semconv.ERROR_TYPE)
         step = max(60.0, period.length / _MOST_SPIKE_LOOKS)
+        start = min(period.start + step, period.end)
         grown = self._queries.growth(semconv.WORKER_ERRORS, SPIKE_SECONDS, by)
-        for line in self._prometheus.over_time(f"{grown} > {SPIKE_ERRORS}", period.start + step, period.end, step):
+        for line in self._prometheus.over_time(f"{grown} > {SPIKE_ERRORS}", start, period.end, step):
             worker, kind = _key(line.labels, by)
             for times in _runs(sorted(line.points), step):
                 most = round(max(line.points[time] for time in times))
