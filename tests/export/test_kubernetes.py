@@ -107,7 +107,7 @@ def test_the_operator_gets_the_rules_of_prometheus(texts: dict[str, str]) -> Non
 
 
 def test_prometheus_scrapes_in_a_cluster_what_it_scrapes_on_one_machine(texts: dict[str, str]) -> None:
-    jobs = {job["job_name"] for job in yaml.safe_load(texts["prometheus/prometheus.yaml"])["scrape_configs"]}
+    jobs = {job["job_name"]: job for job in yaml.safe_load(texts["prometheus/prometheus.yaml"])["scrape_configs"]}
     pods = {
         made["metadata"]["name"]: made["spec"]["template"]
         for made in objects(texts)
@@ -119,8 +119,11 @@ def test_prometheus_scrapes_in_a_cluster_what_it_scrapes_on_one_machine(texts: d
             assert selected(monitor["spec"]["selector"], pods)
             for template in selected(monitor["spec"]["selector"], pods):
                 assert endpoint["port"] in {port["name"] for port in template["spec"]["containers"][0]["ports"]}
-            scraped |= {relabeling["replacement"] for relabeling in endpoint["relabelings"]}
-    assert scraped | {"prometheus"} == jobs
+            [job] = [relabeling["replacement"] for relabeling in endpoint["relabelings"]]
+            dropped = [each["regex"] for each in endpoint["metricRelabelings"] if each["action"] == "drop"]
+            assert dropped == [each["regex"] for each in jobs[job].get("metric_relabel_configs", ())]
+            scraped.add(job)
+    assert scraped | {"prometheus"} == jobs.keys()
 
 
 def selected(selector: dict[str, Any], pods: dict[str, Any]) -> list[Any]:

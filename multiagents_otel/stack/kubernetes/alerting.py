@@ -58,6 +58,10 @@ def monitors(files: Mapping[str, str], values: Values) -> list[Object]:
             "interval": prometheus["global"]["scrape_interval"],
             "honorLabels": jobs[job].get("honor_labels", False),
             "relabelings": [{"targetLabel": "job", "replacement": job}],
+            "metricRelabelings": [
+                {"sourceLabels": each["source_labels"], "regex": each["regex"], "action": each["action"]}
+                for each in jobs[job].get("metric_relabel_configs", ())
+            ],
         }
 
     def monitor(name: str, selector: Object, endpoints: list[Object]) -> Object:
