@@ -60,10 +60,10 @@ class _Instrumentation:
         self.table: list[Patch] = [patch for part in parts for patch in part.table()]
         SYSTEM.install(self.telemetry.instruments)
         ENDING.watch()
-        self.telemetry.instruments.readings[semconv.PROCESS_RUNNING.name] = self._running
+        self.telemetry.instruments.gauges[semconv.PROCESS_RUNNING.name] = self._running
         in_force.enter(self.telemetry, self.workflows.in_flight, self.buses.buses)
 
-    def _running(self) -> dict[tuple[str, ...], float]:
+    def _running(self) -> dict[tuple[str, ...], int]:
         # Between two asyncio.run() calls nothing of the framework runs that could fall silent.
         return {(): int(not (ENDING.in_order if ENDING.begun else self.buses.lag.idle))}
 

@@ -14,6 +14,7 @@ from tests.support.redis_server import RedisServer
 
 HEAD = """
 import asyncio, os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job of a shell
 from multiagents_otel import auto_instrument
 auto_instrument()
 from opentelemetry import metrics, trace

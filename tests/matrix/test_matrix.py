@@ -13,7 +13,7 @@ import pytest
 
 from tests.matrix.environments import OLDEST, OTHERS, REPOSITORY, Environment, NoInterpreterError, build
 
-CORE: Final = ("tests/contract", "tests/catalogue/test_b_patches.py", "tests/docs")
+CORE: Final = ("tests/contract", "tests/catalogue/test_b_patches.py")
 """What tells whether the package keeps its contract; in-process and quick."""
 
 
