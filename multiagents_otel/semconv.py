@@ -413,8 +413,8 @@ PROCESS_RUNNING = Instrument(
     "multiagents.process.running",
     GAUGE,
     "",
-    "1, and 0 in the last export of a process that ends in order (not killed, and not by an exception), and while all "
-    "its event loops are closed.",
+    "1, and 0 in the last export of a process that ends in order (not killed, and not by an exception), while all "
+    "its event loops are closed, and while the framework is no longer instrumented.",
 )
 EVENT_LOOP_LAG = Instrument(
     "multiagents.event_loop.lag",
