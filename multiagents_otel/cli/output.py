@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import sys
+from collections.abc import Callable
 from typing import Final
 
 from multiagents_otel.cli.terminal import ASCII, UNICODE, Glyphs, Screen
 
 NARROWEST: Final = 60
 _WIDTH_OF_NO_TERMINAL: Final = 100
+
+
+def add_screen_options(parser: argparse.ArgumentParser, width: Callable[[str], int]) -> None:
+    """Add ``--width``, which ``width`` reads, and ``--color``: what :func:`screen_for` takes."""
+    parser.add_argument(
+        "--width", metavar="N", type=width, help=f"columns to fill, at least {NARROWEST} (default: the terminal's)"
+    )
+    parser.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="auto (the default): if the output is a terminal and NO_COLOR is not set",
+    )
 
 
 def screen_for(width: int | None = None, color: str = "auto") -> Screen:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from multiagents_otel.cli.command import FAILED, OK
 from multiagents_otel.cli.metric_table import metric_table
 from multiagents_otel.cli.otlp_file import OtlpFile, UnreadableFileError
-from multiagents_otel.cli.output import NARROWEST, let_anything_be_printed, screen_for
+from multiagents_otel.cli.output import NARROWEST, add_screen_options, let_anything_be_printed, screen_for
 from multiagents_otel.cli.quantities import counted
 from multiagents_otel.cli.terminal import Screen, safe
 from multiagents_otel.cli.trace_index import Trace, TraceIndex, TraceSummary
@@ -67,15 +67,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         action="append",
         help="only the metrics with such a name, like '*.worker.*' (may be given several times)",
     )
-    parser.add_argument(
-        "--width", metavar="N", type=_width, help=f"columns to fill, at least {NARROWEST} (default: the terminal's)"
-    )
-    parser.add_argument(
-        "--color",
-        choices=("auto", "always", "never"),
-        default="auto",
-        help="auto (the default): if the output is a terminal and NO_COLOR is not set",
-    )
+    add_screen_options(parser, _width)
     return parser
 
 

@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -194,9 +193,3 @@ def _typical(name: str) -> Attributes:
     if kind == "worker":
         return common | worker_attributes("ship", rest)
     return common | {"workflow.status": "completed"} if kind == "workflow" else common
-
-
-def count_spans(body: bytes) -> int:
-    """How many spans an export request holds."""
-    request = ExportTraceServiceRequest.FromString(body)
-    return sum(len(scope.spans) for resource in request.resource_spans for scope in resource.scope_spans)

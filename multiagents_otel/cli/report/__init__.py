@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from multiagents_otel.cli.command import FAILED, OK, USAGE
-from multiagents_otel.cli.output import NARROWEST, let_anything_be_printed, screen_for
+from multiagents_otel.cli.output import NARROWEST, add_screen_options, let_anything_be_printed, screen_for
 from multiagents_otel.cli.report import period
 from multiagents_otel.cli.report.prometheus import TOKEN_VARIABLE, Prometheus, PrometheusError
 from multiagents_otel.cli.terminal import safe
@@ -96,18 +96,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         default=_timeout("30"),
         help="for one query (default: 30)",
     )
-    parser.add_argument(
-        "--width",
-        metavar="N",
-        type=_argument(_width),
-        help=f"columns to fill, at least {NARROWEST} (default: the terminal's)",
-    )
-    parser.add_argument(
-        "--color",
-        choices=("auto", "always", "never"),
-        default="auto",
-        help="auto (the default): if the output is a terminal and NO_COLOR is not set",
-    )
+    add_screen_options(parser, _argument(_width))
     return parser
 
 
