@@ -29,8 +29,9 @@ Show the traces and metrics that OTLP JSON files hold: a waterfall for each
 trace, then a table of metrics.
 
 The files are those that the OTLP JSON file exporter and the Collector's file
-exporter (format: json) write, one request a line. Traces, metrics and logs may
-be in one file or in several."""
+exporter (format: json) write, one request a line; pretty-printed, joined or
+compressed by gzip they are read too. Traces, metrics and logs may be in one
+file or in several."""
 
 _EPILOG = """\
 With --transaction or --errors the metrics, which are of the whole file, are
@@ -90,9 +91,12 @@ def run(args: argparse.Namespace) -> int:
 def _show(files: Sequence[OtlpFile], args: argparse.Namespace) -> int:
     index = TraceIndex(files)
     status = OK
+    for file in files:
+        if file.damage:
+            _complain(file.damage)
     for damage in index.damages:
         if damage.broken:
-            _complain(f"{damage}" if damage.broken < damage.lines else f"{damage}: not a file of OTLP JSON lines")
+            _complain(f"{damage}" if damage.broken < damage.lines else f"{damage}: not a file of OTLP JSON")
             status = FAILED if damage.broken == damage.lines else status
     traces = _listed(index)
     chosen = traces
