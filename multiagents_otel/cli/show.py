@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from multiagents_otel.cli.command import FAILED, OK
 from multiagents_otel.cli.metric_table import metric_table
 from multiagents_otel.cli.otlp_file import OtlpFile, UnreadableFileError
-from multiagents_otel.cli.output import NARROWEST, add_screen_options, let_anything_be_printed, screen_for
+from multiagents_otel.cli.output import NARROWEST, add_screen_options, screen_for
 from multiagents_otel.cli.quantities import counted
 from multiagents_otel.cli.terminal import Screen, safe
 from multiagents_otel.cli.trace_index import Trace, TraceIndex, TraceSummary
@@ -121,7 +121,6 @@ def _show(files: Sequence[OtlpFile], args: argparse.Namespace) -> int:
         if status == OK:
             _complain(_nothing(index))
         return FAILED
-    let_anything_be_printed()
     with_metrics, screen = bool(instruments), screen_for(args.width, args.color)
     lines = _output(
         index,

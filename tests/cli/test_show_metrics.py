@@ -227,7 +227,7 @@ def _gauge(name: str, amount: int) -> Data:
     return {"name": name, "gauge": {"dataPoints": [point({"asInt": amount})]}}
 
 
-def test_processes_without_an_instance_id_are_told_apart_by_their_resource(show: Show) -> None:
+def test_processes_without_an_instance_id_are_distinguished_by_their_resource(show: Show) -> None:
     shown = show(
         [
             _of(

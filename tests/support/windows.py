@@ -73,6 +73,7 @@ _TICK: Final = 1 / 64
 
 _import = builtins.__import__
 _open, _write, _replace, _monotonic = os.open, os.write, os.replace, time.monotonic
+_group, _own_group = os.getpgid, os.getpgid(0)
 _text_files: set[int] = set()
 
 
@@ -106,9 +107,12 @@ def _windows_replace(source: Any, target: Any, **kwargs: Any) -> None:
 
 
 def _is_open(path: str) -> bool:
-    for process in pathlib.Path("/proc").glob("[0-9]*/fd"):
+    # A test's program and its children are a group; to look at all processes of the machine takes too long.
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            if any(str(file.readlink()) == path for file in process.iterdir()):
+            if _group(int(process.name)) == _own_group and any(
+                str(file.readlink()) == path for file in (process / "fd").iterdir()
+            ):
                 return True
         except OSError:  # ended meanwhile, or not ours
             continue
