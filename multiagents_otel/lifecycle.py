@@ -46,11 +46,13 @@ class Lifecycle:
         others = [provider for provider in self._providers if provider not in self._owned]
         calls = [_method(provider, "shutdown") for provider in self._owned]
         calls += [_method(provider, "force_flush") for provider in others]
-        if not bounded(calls, self._timeout) and not DROPS.close():
+        if not bounded(calls, self._timeout):
+            lost = DROPS.close()
             _logger.warning(
                 "telemetry was still queued when the process ended: the backend did not take it within %g s "
-                "(flush_timeout)",
+                "(flush_timeout)%s",
                 self._timeout,
+                f"; dropped: {lost}" if lost else "",
             )
 
     def _in_child(self) -> None:

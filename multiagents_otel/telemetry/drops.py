@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -22,23 +22,24 @@ from multiagents_otel.telemetry.ledger import Key
 
 _logger = logging.getLogger("multiagents_otel")
 
-_ITEMS: Final = {"traces": "spans", "metrics": "data points", "logs": "log records"}
+_ITEMS: Final = {"traces": "span", "metrics": "data point", "logs": "log record"}
 _QUEUE_SIZES: Final = {"traces": "OTEL_BSP_MAX_QUEUE_SIZE", "logs": "OTEL_BLRP_MAX_QUEUE_SIZE"}
 _CAUSES: Final = {
     semconv.QUEUE_FULL: (
-        "the queue of {capacity} was full: they are recorded faster than the backend accepts them. "
+        "the queue of {capacity} was full, since more is recorded than the backend accepts. "
         "Check that the backend is reachable and fast enough, raise {queue_size}, or sample fewer traces"
     ),
     semconv.EXPORT_FAILED: (
-        "their export failed{detail}. Check the address (OTEL_EXPORTER_OTLP_ENDPOINT), the credentials "
+        "the export failed{detail}. Check the address (OTEL_EXPORTER_OTLP_ENDPOINT), the credentials "
         "(OTEL_EXPORTER_OTLP_HEADERS), and the state of the backend"
     ),
     semconv.REJECTED: (
-        "the backend accepted the request and rejected them{detail}. Check the limits and the log of the backend"
+        "the backend accepted the request and rejected a part of it{detail}. "
+        "Check the limits and the log of the backend"
     ),
     semconv.SHUTDOWN: (
-        "they were still queued, or recorded later, when the pipeline was shut down. If the backend is slow, "
-        "raise flush_timeout; record nothing after the shutdown"
+        "still queued when the pipeline was shut down, or recorded after that. Check that the backend is reachable, "
+        "and shut the provider down last"
     ),
 }
 _MAX_DETAIL: Final = 200
@@ -82,28 +83,30 @@ class Drops:
         with self._lock:
             return self._counts.copy()
 
-    def close(self) -> bool:
-        """Count what the pipelines that are being shut down still hold. Return whether there was anything."""
-        return sum(outlet.close() for outlet in list(self._outlets) if outlet.ending) > 0
+    def close(self) -> str:
+        """Count what the pipelines that are being shut down still hold. Return it in words, for a report."""
+        lost: Counter[str] = Counter()
+        for outlet in list(self._outlets):
+            if outlet.ending:
+                lost[outlet.signal] += outlet.close(report=False)
+        return ", ".join(_items(signal, amount) for signal, amount in lost.items() if amount)
 
-    def add(self, signal: str, reason: str, amount: int, **details: Any) -> None:
+    def add(self, signal: str, reason: str, amount: int, *, report: bool = True, **details: Any) -> None:
         """Count dropped items, and report the first ones of a signal and reason."""
         key = (signal, reason)
         with self._lock:
             self._counts[key] = self._counts.get(key, 0) + amount
-            if key in self._reported:
-                return
+            report = report and key not in self._reported
             self._reported.add(key)
-        cause = _CAUSES[reason].format(queue_size=_QUEUE_SIZES.get(signal), **details)
-        _logger.warning(
-            "%s %s were dropped: %s. Later losses are only counted, in %s (signal=%s, reason=%s)",
-            f"{amount:,}",
-            _ITEMS[signal],
-            cause,
-            semconv.OTEL_DROPPED.name,
-            signal,
-            reason,
-        )
+        if report:
+            _logger.warning(
+                "%s dropped: %s. Later losses are only counted, in %s (signal=%s, reason=%s)",
+                _items(signal, amount) + (" was" if amount == 1 else " were"),
+                _CAUSES[reason].format(queue_size=_QUEUE_SIZES.get(signal), **details),
+                semconv.OTEL_DROPPED.name,
+                signal,
+                reason,
+            )
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()
@@ -159,7 +162,7 @@ class _Outlet:
 
     def __init__(self, drops: Drops, signal: str) -> None:
         self._drops = drops
-        self._signal = signal
+        self.signal = signal
         self._queue: _Queue | None = None
         self._closed = False
         self._lock = threading.RLock()
@@ -203,7 +206,7 @@ class _Outlet:
             if new <= 0 or self._closed:
                 return
             self._discarded += new
-        self._drops.add(self._signal, semconv.QUEUE_FULL, new, capacity=queue.maxlen)
+        self._drops.add(self.signal, semconv.QUEUE_FULL, new, capacity=queue.maxlen)
 
     def start(self, batch: Any) -> None:
         """An export begins."""
@@ -219,28 +222,32 @@ class _Outlet:
             if self._closed:
                 return
         if failed:
-            self._drops.add(self._signal, semconv.EXPORT_FAILED, _size(batch), detail=detail)
+            self._drops.add(self.signal, semconv.EXPORT_FAILED, _size(batch), detail=detail)
         elif rejected:
-            self._drops.add(self._signal, semconv.REJECTED, rejected, detail=detail)
+            self._drops.add(self.signal, semconv.REJECTED, rejected, detail=detail)
         self.settle()
 
-    def close(self) -> bool:
-        """Count what has not left as lost at the shutdown; once."""
+    def close(self, *, report: bool = True) -> int:
+        """Count what has not left as lost at the shutdown, once. Return how much it was."""
         self.settle()
         with self._lock:
             if self._closed:
-                return False
+                return 0
             self._closed = True
             if self._queue is not None:
                 lost = self._queue.added() - self._discarded - self._finished
             else:
                 lost = _size(self._exporting)
         if lost > 0:
-            self._drops.add(self._signal, semconv.SHUTDOWN, lost)
-        return lost > 0
+            self._drops.add(self.signal, semconv.SHUTDOWN, lost, report=report)
+        return max(0, lost)
 
     def _late(self, item: Any) -> None:
-        self._drops.add(self._signal, semconv.SHUTDOWN, 1)
+        self._drops.add(self.signal, semconv.SHUTDOWN, 1)
+
+
+def _items(signal: str, amount: int) -> str:
+    return f"{amount:,} {_ITEMS[signal]}{'' if amount == 1 else 's'}"
 
 
 def _size(batch: Any) -> int:
