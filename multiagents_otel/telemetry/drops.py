@@ -119,6 +119,9 @@ DROPS: Final = Drops()
 """Those of this process."""
 
 
+_append: Final = deque.appendleft
+
+
 class _Queue(deque[Any]):
     """A batch processor's queue that knows how many items it has discarded, without a lock for each of them.
 
@@ -128,14 +131,14 @@ class _Queue(deque[Any]):
 
     def __init__(self, items: Iterable[Any], capacity: int | None) -> None:
         super().__init__(items, capacity)
-        self._added = itertools.count(len(self))  # its next() is atomic, which += is not
+        self._add = itertools.count(len(self)).__next__  # atomic, which += is not
         self._reads = 0
         self._taken = 0
 
     def appendleft(self, item: Any) -> None:
         """Add the newest item."""
-        super().appendleft(item)
-        next(self._added)
+        _append(self, item)
+        self._add()
 
     def pop(self) -> Any:  # type: ignore[override]
         """Take the oldest item; the SDK does so under its export lock."""
@@ -145,12 +148,12 @@ class _Queue(deque[Any]):
     def clear(self) -> None:
         """Forget all items and sums: in a forked child they are the parent's."""
         super().clear()
-        self._added, self._reads, self._taken = itertools.count(), 0, 0
+        self._add, self._reads, self._taken = itertools.count().__next__, 0, 0
 
     def added(self) -> int:
         """Return how many items were ever added; call it under a lock."""
         self._reads += 1
-        return next(self._added) - self._reads + 1
+        return self._add() - self._reads + 1
 
     def discarded(self, added: int) -> int:
         """Return how many of the first ``added`` items were discarded, at least."""
