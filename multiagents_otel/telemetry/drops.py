@@ -150,12 +150,12 @@ class _Queue(deque[Any]):
         super().clear()
         self._add, self._reads, self._taken = itertools.count().__next__, 0, 0
 
-    def added(self) -> int:
+    def count_added(self) -> int:
         """Return how many items were ever added; call it under a lock."""
         self._reads += 1
         return self._add() - self._reads + 1
 
-    def discarded(self, added: int) -> int:
+    def count_discarded(self, added: int) -> int:
         """Return how many of the first ``added`` items were discarded, at least."""
         return added - len(self) - self._taken
 
@@ -205,7 +205,7 @@ class _Outlet:
         if (queue := self._queue) is None:
             return
         with self._lock:
-            new = queue.discarded(queue.added()) - self._discarded
+            new = queue.count_discarded(queue.count_added()) - self._discarded
             if new <= 0 or self._closed:
                 return
             self._discarded += new
@@ -238,7 +238,7 @@ class _Outlet:
                 return 0
             self._closed = True
             if self._queue is not None:
-                lost = self._queue.added() - self._discarded - self._finished
+                lost = self._queue.count_added() - self._discarded - self._finished
             else:
                 lost = _size(self._exporting)
         if lost > 0:
