@@ -37,6 +37,7 @@ _OTHERS: Final = {
     "otelcol_processor_tail_sampling_sampling_traces_on_memory",
     "otelcol_processor_tail_sampling_new_trace_id_received",
     "otelcol_process_memory_rss",
+    "otelcol_process_uptime",
     "otelcol_receiver_accepted_metric_points",
 }
 
