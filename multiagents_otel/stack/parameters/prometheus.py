@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from multiagents_otel import semconv
-from multiagents_otel.stack.parameter import ADDRESSES, Parameter
+from multiagents_otel.stack.forms import ADDRESS, ADDRESSES, RUNBOOK
+from multiagents_otel.stack.parameter import Parameter
 
 _BOUNDS: Final = tuple(f"{bound:g}" for bound in semconv.WORKFLOW_DURATION.boundaries)
 
 ROWS: Final[tuple[Parameter, ...]] = (
     # --- prometheus.yaml
-    Parameter("scrape_interval", "duration", "15s", "How often Prometheus scrapes."),
+    Parameter("scrape_interval", "duration", "15s", "How often Prometheus scrapes, 2m at most.", most=120),
     Parameter("evaluation_interval", "duration", "15s", "How often rules are evaluated; not longer than the scrape."),
     Parameter(
         "collector_metrics",
@@ -23,17 +24,22 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter(
         "collector_own_metrics", "text", "localhost:8888", "The Collector's own metrics: host:port, ...", form=ADDRESSES
     ),
-    Parameter("alertmanager_address", "text", "localhost:9093", "Alertmanager: host:port, ..."),
-    Parameter("prometheus_address", "text", "localhost:9090", "Prometheus itself: host:port."),
+    Parameter("alertmanager_address", "text", "localhost:9093", "Alertmanager: host:port, ...", form=ADDRESSES),
+    Parameter("prometheus_address", "text", "localhost:9090", "Prometheus itself: host:port.", form=ADDRESS),
     # --- all alerts
     Parameter(
         "runbook",
         "text",
         "runbook.md",
         "Where runbook.md is to be read, as a URL for the alerts' links.",
-        form=r"[^\s\[\]]+",
+        form=RUNBOOK,
     ),
-    Parameter("alert_window", "duration", "5m", "What rates, ratios and percentiles look back on; 4 scrapes at least."),
+    Parameter(
+        "alert_window",
+        "duration",
+        "5m",
+        "What rates, ratios and percentiles look back on; 4 scrapes and 2 exports at least.",
+    ),
     Parameter("alert_for", "duration", "2m", "How long a rate, ratio, percentile or gauge must be bad to fire.", 0),
     Parameter("fault_window", "duration", "15m", "How long an alert on any occurrence fires after the last one."),
     Parameter("counter_memory", "duration", "1h", "The longest outage of Prometheus over which its rules remember."),
