@@ -51,7 +51,7 @@ _FORMS: Final = {
     "SMTP_PORT": Form("a port", _port),
     "WATCHDOG_URL": URL,
 }
-"""What these variables hold, but for those that are parameters as they are. With another value Alertmanager would not start, or lose messages."""
+"""What these variables hold. With another value Alertmanager would not start, or lose messages."""
 
 
 class SecretError(ValueError):
