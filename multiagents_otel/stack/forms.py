@@ -165,7 +165,7 @@ def _variable(text: str) -> str:
 
 _path: Final = _matching(r"(?![ @+,=%-])(?!.*: )[\w./:@+(),=~% -]+(?<![: ])")
 _COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
-_REGISTRY: Final = r"(?:\[[0-9A-Fa-f:]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?/"
+_REGISTRY: Final = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?/"
 _TAG: Final = r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 
 _EMAIL: Final = "like ops@example.com or Ops <ops@example.com>"
