@@ -239,9 +239,9 @@ def check_meaning(found: Mapping[str, str], texts: Mapping[str, str]) -> None:
         assert group["targets"] == found[JOBS[job["job_name"]]].split(", ")
     exporters = yaml.safe_load(texts["agent.yaml"])["exporters"]
     assert [each["endpoint"] for each in exporters.values()] == found["gateways"].split(", ")
-    told = dotenv(texts["application.env"])
-    assert told["OTEL_SERVICE_NAME"] == found["service_name"]
-    assert told["OTEL_EXPORTER_OTLP_ENDPOINT"] == found["otlp_endpoint"]
+    read = dotenv(texts["application.env"])
+    assert read["OTEL_SERVICE_NAME"] == found["service_name"]
+    assert read["OTEL_EXPORTER_OTLP_ENDPOINT"] == found["otlp_endpoint"]
 
 
 # --- tests
@@ -281,9 +281,9 @@ def test_each_file_means_what_was_given(tmp_path: Path) -> None:
         check_meaning(found, texts)
         (tmp_path / "application.env").write_bytes(texts["application.env"].encode())
         for shell in ("sh", "dash", "bash"):
-            told = variables(tmp_path, shell)
-            assert told["OTEL_SERVICE_NAME"] == found["service_name"]
-            assert told["OTEL_EXPORTER_OTLP_ENDPOINT"] == found["otlp_endpoint"]
+            read = variables(tmp_path, shell)
+            assert read["OTEL_SERVICE_NAME"] == found["service_name"]
+            assert read["OTEL_EXPORTER_OTLP_ENDPOINT"] == found["otlp_endpoint"]
         assert [path.name for path in tmp_path.iterdir()] == ["application.env"]
 
     means()
