@@ -61,6 +61,12 @@ FAULTS: Final = (
         _PROBES,
         "MultiAgentsWorkflowsStalled",
     ),
+    Fault(
+        "dropped",
+        f'multiagents_otel_dropped_total{{{_PROCESS},signal="traces",reason="queue_full"}}',
+        _PROBES,
+        "MultiAgentsTelemetryDropped",
+    ),
     Fault("stale", f'multiagents_events_stale_total{{{_PROCESS},worker_name="w"}}', _PROBES, "MultiAgentsStaleResults"),
     Fault(
         "publish_error",
