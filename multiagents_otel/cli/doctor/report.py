@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from multiagents_otel.cli.doctor.finding import Finding, from_json
+from multiagents_otel.startup import DOCTOR_FOLDER as FOLDER
 
-FOLDER: Final = "MULTIAGENTS_OTEL_DOCTOR_FOLDER"
 SECONDS: Final = "MULTIAGENTS_OTEL_DOCTOR_SECONDS"
 
 _installed = False
@@ -33,11 +33,12 @@ def install() -> None:
 
 
 def _start_timer() -> None:
-    seconds = os.environ.get(SECONDS)
-    if seconds:
-        timer = threading.Timer(float(seconds), _write)
-        timer.daemon = True
-        timer.start()
+    try:
+        timer = threading.Timer(float(os.environ.get(SECONDS, "")), _write)
+    except ValueError:
+        return  # the doctor sets a number, or none
+    timer.daemon = True
+    timer.start()
 
 
 def _write() -> None:
