@@ -44,8 +44,9 @@ def _shebang(path: str) -> list[str]:
     except (OSError, ValueError):
         return []
     if words and Path(words[0]).name == "env":
-        words = [word for word in words[1:] if word != "-S" and "=" not in word]
-        words = [word.removeprefix("-S") for word in words[:1]] + words[1:]
+        words = shlex.split(" ".join(words[1:]).removeprefix("-S"))
+        while words and "=" in words[0]:
+            words.pop(0)
     return words
 
 

@@ -134,9 +134,10 @@ def _any(value: str, _environ: Mapping[str, str]) -> str:
 def _sampler_argument(value: str, environ: Mapping[str, str]) -> str:
     if "traceidratio" not in environ.get("OTEL_TRACES_SAMPLER", "").lower():
         return value  # a sampler of the user's knows what it means
-    if not 0 <= float(value) <= 1:
-        raise ValueError
-    return value
+    try:
+        return value if 0 <= float(value) <= 1 else "1.0"
+    except ValueError:
+        return "1.0"  # the SDK complains of a missing one too
 
 
 def protocol_of(signal: str, environ: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from multiagents_otel import startup
 from multiagents_otel.cli.doctor import report
 from multiagents_otel.cli.doctor.finding import FAULT, Finding
 
-_GRACE_SECONDS: Final = 5.0
+_GRACE_SECONDS: Final = 15.0
 
 
 def examine(program: list[str], seconds: float | None) -> Iterator[Finding]:
