@@ -263,6 +263,7 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "OTEL_PYTHON_TRACER_PROVIDER": _installed("opentelemetry_tracer_provider", "the SDK's"),
     "OTEL_PYTHON_METER_PROVIDER": _installed("opentelemetry_meter_provider", "the SDK's"),
     "_OTEL_PYTHON_LOGGER_PROVIDER": _installed("opentelemetry_logger_provider", "the SDK's"),
+    "_OTEL_PYTHON_EVENT_LOGGER_PROVIDER": _installed("opentelemetry_event_logger_provider", "the SDK's"),
     "OTEL_PYTHON_TRACER_CONFIGURATOR": _installed("_opentelemetry_tracer_configurator", "none"),
     "OTEL_PYTHON_METER_CONFIGURATOR": _installed("_opentelemetry_meter_configurator", "none"),
     "OTEL_PYTHON_LOGGER_CONFIGURATOR": _installed("_opentelemetry_logger_configurator", "none"),

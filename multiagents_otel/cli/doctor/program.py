@@ -25,7 +25,7 @@ def examine(program: list[str], seconds: float | None) -> Iterator[Finding]:
     """
     with tempfile.TemporaryDirectory(prefix="multiagents-otel-doctor-") as folder:
         environment = dict(os.environ)
-        environment[report.FOLDER] = folder
+        environment[startup.DOCTOR_FOLDER] = folder
         if seconds is not None:
             environment[report.SECONDS] = str(seconds)
         environment["PYTHONPATH"] = startup.with_folder(environment.get("PYTHONPATH"))

@@ -11,7 +11,7 @@ import sys
 _FOLDER = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - pathlib costs every program more
 
 
-def _run_hidden_sitecustomize():
+def _run_hidden_sitecustomize() -> None:
     """Run the sitecustomize that Python would have run without this one, as Python does."""
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != _FOLDER]  # noqa: PTH100
     this = sys.modules.pop("sitecustomize")
@@ -19,7 +19,7 @@ def _run_hidden_sitecustomize():
     sys.modules.setdefault("sitecustomize", this)  # the import of this one is not over
 
 
-def _start_telemetry():
+def _start_telemetry() -> None:
     # A process of multiprocessing's own, in which nothing of the application runs.
     if any("multiprocessing.resource_tracker" in word for word in getattr(sys, "orig_argv", ())[1:]):
         return
