@@ -29,7 +29,7 @@ from multiagents_otel.instrumentation.worker import WorkerInstrumentation
 from multiagents_otel.instrumentation.workflow import WorkflowInstrumentation
 from multiagents_otel.logs.processor import add_first
 from multiagents_otel.telemetry import in_force
-from multiagents_otel.telemetry.bus import Buses
+from multiagents_otel.telemetry.bus import Buses, BusInfo
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.telemetry.system import SYSTEM
@@ -153,6 +153,7 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     _active: _Instrumentation | None = None
     _hooked: ClassVar[set[str]] = set()
     _given_buses: ClassVar[Buses] = Buses()
+    _kept_buses: ClassVar[list[tuple[Any, BusInfo]]] = []  # given before, and no weak reference can be had to them
     _lock: ClassVar[Any] = threading.RLock()
     _left: ClassVar[list[weakref.ref[Handler]]] = []
     _asked: ClassVar[dict[str, Any]] = {}
@@ -233,10 +234,13 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             if module not in sys.modules and module not in self._hooked:
                 self._hooked.add(module)  # a hook can't be taken back: it is set once, and asks what is active
                 wrapt.register_post_import_hook(_imported, module)
-        add_first(providers["logger_provider"] or get_logger_provider())
+        logger_provider = providers["logger_provider"]
+        add_first(logger_provider if logger_provider is not None else get_logger_provider())
         active.adopt_live()
-        for bus in self._given_buses:
-            active.buses.adopt(bus, self._given_buses[bus].system)
+        given_buses = [(bus, self._given_buses[bus]) for bus in self._given_buses] + self._kept_buses
+        self._kept_buses.clear()
+        for bus, info in given_buses:
+            active.buses.adopt(bus, info.system)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         active, type(self)._active = self._active, None
@@ -255,9 +259,11 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         """
         if system is not None and not isinstance(system, str):
             raise TypeError(f"system must be a string, not {system!r}")
-        self._given_buses.describe(bus, system)
+        info = self._given_buses.describe(bus, system)
         if self._active is not None:
             self._active.buses.adopt(bus, system)
+        elif not any(each is bus for each in self._given_buses):
+            self._kept_buses.append((bus, info))
 
 
 def _imported(module: Any) -> None:
