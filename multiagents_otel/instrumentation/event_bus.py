@@ -6,7 +6,6 @@ import asyncio
 import functools
 import inspect
 import sys
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from multiagents_otel import semconv
 from multiagents_otel.instrumentation.handlers import Handlers
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.telemetry.bus import Buses
+from multiagents_otel.telemetry.by_identity import ByIdentity
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import INCOMING
 from multiagents_otel.telemetry.inside import inside
@@ -26,7 +26,6 @@ from multiagents_otel.telemetry.workflows import Workflows
 
 REDIS_BUS_MODULE: Final = "multiagents.event_bus.redis_bus"
 _METHODS: Final = ("publish", "subscribe", "unsubscribe")
-_WATCHES: Final = "_multiagents_otel_watches"
 _REDIS_INSTRUMENTATION: Final = "opentelemetry.instrumentation.redis"
 
 
@@ -43,7 +42,7 @@ class EventBusInstrumentation:
         self._telemetry = telemetry
         self._workflows = workflows
         self._patches = patches
-        self._clients: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+        self._client_classes: ByIdentity[object] = ByIdentity()
         self.buses = Buses()
         self.handlers = Handlers(telemetry, workflows, patches, self.buses)
         self.lag = LoopLag(telemetry)
@@ -83,17 +82,10 @@ class EventBusInstrumentation:
                 self._patches.replace(owner, name, build[name])
         self.handlers.wrap_live(bus)
 
-    def release(self, replacements: Mapping[Any, str]) -> None:
-        """Give every bus and its Redis client back what was theirs; ``replacements`` are undone by now."""
+    def release(self, replacements: Mapping[int, str]) -> None:
+        """Give every bus back what was its own; ``replacements`` are undone by now."""
         self.lag.stop()
         self.handlers.release(replacements)
-        for client, (replacement, own) in list(self._clients.items()):
-            if vars(client).get("publish") is replacement:
-                if own is None:
-                    del client.publish
-                else:
-                    client.publish = own
-        self._clients.clear()
 
     # --- publish -------------------------------------------------------------------------------
 
@@ -201,6 +193,7 @@ class EventBusInstrumentation:
                 sending.failed(exception)
         except Exception:
             self._telemetry.guard.caught("publish")
+        sending.release()
 
     def _watch_loop(self) -> None:
         try:
@@ -209,47 +202,56 @@ class EventBusInstrumentation:
             self._telemetry.guard.caught("event_loop")
 
     def _watch(self, client: Any) -> None:
-        """Learn from the Redis client how many received a message, which the bus drops."""
-        attributes = getattr(client, "__dict__", None)
-        if attributes is None:
-            return
-        own = attributes.get("publish")  # the user may have put one there
-        if own is not None and getattr(own, _WATCHES, None) is self:
-            return
-        self._watch_loop()
-        original = client.publish
-        cluster = any(cls.__name__ == "RedisCluster" for cls in type(client).__mro__)
-        guard = self._telemetry.guard
+        """Learn from the Redis client how many received a message, which the bus drops.
 
-        def reached(sending: Sending, receivers: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        Its class is patched, not the client: a wrapper on the client would refer to it, and keep it.
+        """
+        if self._client_classes.get(type(client)) is not None:
+            return
+        self._client_classes.set(type(client), self)
+        self._watch_loop()
+        # A client that stands for another one, a proxy, has the publish of that one.
+        for kind in (type(client), type(getattr(getattr(client, "publish", None), "__self__", None))):
+            owner = next((cls for cls in kind.__mro__ if "publish" in vars(cls)), None)
+            if owner is not None and not self._patches.has_replaced(kind, "publish"):
+                self._patches.replace(kind, "publish", self._client_publish)
+                return
+
+    def _client_publish(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        switch, guard = self._patches.switch, self._telemetry.guard
+
+        def reached(
+            client: Any, sending: Sending, receivers: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> None:
             try:
                 message = args[1] if len(args) > 1 else kwargs.get("message")
+                cluster = any(cls.__name__ == "RedisCluster" for cls in type(client).__mro__)
                 sending.reached(receivers, message, cluster=cluster)
             except Exception:
                 guard.caught("publish")
 
-        async def answered(sending: Sending, answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        async def answered(
+            client: Any, sending: Sending, answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> Any:
             with inside(_without_redis()):
                 receivers = await answer
-            reached(sending, receivers, args, kwargs)
+            reached(client, sending, receivers, args, kwargs)
             return receivers
 
         @functools.wraps(original)
-        def publish(*args: Any, **kwargs: Any) -> Any:
-            sending = SENDING.get()
-            if sending is None or getattr(sending.bus, "redis_client", None) is None:
-                return original(*args, **kwargs)
+        def publish(client: Any, *args: Any, **kwargs: Any) -> Any:
+            sending = SENDING.get() if switch.on else None
+            if sending is None or not _sends_through(sending.bus, client):
+                return original(client, *args, **kwargs)
             # A user's own bus may have a client that is not async: it has published when the call returns.
             with inside(_without_redis()):
-                answer = original(*args, **kwargs)
+                answer = original(client, *args, **kwargs)
             if asyncio.iscoroutine(answer):
-                return answered(sending, answer, args, kwargs)
-            reached(sending, answer, args, kwargs)
+                return answered(client, sending, answer, args, kwargs)
+            reached(client, sending, answer, args, kwargs)
             return answer
 
-        setattr(publish, _WATCHES, self)  # found again under a wrapper that was made with functools.wraps
-        client.publish = publish
-        self._clients[client] = (publish, own)
+        return publish
 
     def _quiet(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """The state store's own Redis calls would be root spans of the Redis instrumentation."""
@@ -328,6 +330,12 @@ class EventBusInstrumentation:
             and isinstance(task := getattr(bus, "_listener_task", None), asyncio.Task)
         ]
         return {(): int(not any(task.done() for task in tasks))} if tasks else {}
+
+
+def _sends_through(bus: Any, client: Any) -> bool:
+    """Whether a client is the one that a bus publishes with, or the one that this stands for."""
+    held = getattr(bus, "redis_client", None)
+    return held is client or (held is not None and getattr(getattr(held, "publish", None), "__self__", None) is client)
 
 
 def _with_data(data: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -117,7 +117,10 @@ class WorkflowInstrumentation:
             except BaseException as exception:
                 self._start_interrupted(call, exception)
                 raise
-            self._settle(call)
+            else:
+                self._settle(call)
+            finally:
+                call.release()
             return result
 
         return execute_workflow
@@ -161,8 +164,11 @@ class WorkflowInstrumentation:
             except Exception as exception:
                 self._cancelled(call, exception)
                 raise
-            if result:
-                self._cancelled(call, None)
+            else:
+                if result:
+                    self._cancelled(call, None)
+            finally:
+                call.release()
             return result
 
         return cancel_workflow
@@ -203,6 +209,7 @@ class WorkflowInstrumentation:
                     return await original(orchestrator, *args, **kwargs)
             finally:  # also when it was cancelled while it told of the workflow's end
                 self._settle(call)
+                call.release()
 
         return _handle_result_event
 

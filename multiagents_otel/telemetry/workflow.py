@@ -49,7 +49,7 @@ class Workflow:
     """A workflow that this process holds."""
 
     __slots__ = (
-        "compensations", "failed_step", "failure", "identity", "links", "parent", "recorded_exception", "saga",
+        "compensations", "ended", "failed_step", "failure", "identity", "links", "parent", "recorded_exception", "saga",
         "span", "stalled", "start", "start_ns", "steps", "transaction_id", "workflow_id",
     )  # fmt: skip
 
@@ -69,6 +69,7 @@ class Workflow:
         self.recorded_exception: BaseException | None = None
         self.compensations = 0
         self.stalled = False
+        self.ended = False
 
     @property
     def ids(self) -> dict[str, Any]:
