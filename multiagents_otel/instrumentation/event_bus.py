@@ -15,7 +15,7 @@ from opentelemetry.context import Context
 from multiagents_otel import semconv
 from multiagents_otel.instrumentation.handlers import Handlers
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
-from multiagents_otel.telemetry.bus import Buses
+from multiagents_otel.telemetry.bus import Buses, BusInfo
 from multiagents_otel.telemetry.by_identity import ByIdentity
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import INCOMING
@@ -178,7 +178,15 @@ class EventBusInstrumentation:
         client = getattr(bus, "redis_client", None)
         if client is not None:
             self._watch(client)
-        return Sending(telemetry, self._workflows, bus, self.buses[bus], event_type, data)
+        return Sending(telemetry, self._workflows, bus, self._info(bus), event_type, data)
+
+    def _info(self, bus: Any) -> BusInfo:
+        """What is known of a bus; one that was in use before, and could not be found then, is instrumented now."""
+        info = self.buses.get(bus)
+        if info is None:
+            self.adopt(bus)
+            info = self.buses[bus]
+        return info
 
     def _end_sending(self, sending: Sending, exception: BaseException | None) -> None:
         try:
@@ -302,6 +310,7 @@ class EventBusInstrumentation:
         if not isinstance(event_type, str):
             return args, kwargs
         self._watch_loop()
+        self._info(bus)
         if len(args) >= 2:
             return (args[0], change(bus, event_type, args[1]), *args[2:]), kwargs
         if callable(kwargs.get("handler")):
@@ -309,13 +318,17 @@ class EventBusInstrumentation:
         return args, kwargs
 
     def _handle_message(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Only to know the size of what came in."""
-        switch = self._patches.switch
+        """To know the size of what came in."""
+        switch, guard = self._patches.switch, self._telemetry.guard
 
         @functools.wraps(original)
         async def _handle_message(bus: Any, message: Any) -> Any:
             if not switch.on:
                 return await original(bus, message)
+            try:
+                self._info(bus)
+            except Exception:
+                guard.caught("event_bus")
             with inside(None, INCOMING, message):
                 return await original(bus, message)
 

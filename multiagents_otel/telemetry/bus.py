@@ -85,8 +85,9 @@ class Buses:
     def __init__(self) -> None:
         self._infos: ByIdentity[BusInfo] = ByIdentity()
 
-    def __contains__(self, bus: object) -> bool:
-        return self._infos.get(bus) is not None
+    def get(self, bus: object) -> BusInfo | None:
+        """What is known of a bus; None if nothing is."""
+        return self._infos.get(bus)
 
     def __getitem__(self, bus: object) -> BusInfo:
         return self._infos.get(bus) or self.describe(bus, None)
