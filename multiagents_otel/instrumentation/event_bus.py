@@ -81,6 +81,11 @@ class EventBusInstrumentation:
                 build = {"publish": self._publish, "subscribe": self._subscribe, "unsubscribe": self._unsubscribe}
                 self._patches.replace(owner, name, build[name])
         self.handlers.wrap_live(bus)
+        # Before the application takes hold of its client's publish.
+        if (client := getattr(bus, "redis_client", None)) is not None:
+            self._watch(client)
+        elif isinstance(kind := getattr(sys.modules.get("redis.asyncio"), "Redis", None), type):
+            self._watch_class(kind)
 
     def release(self, replacements: Mapping[int, str]) -> None:
         """Give every bus back what was its own; ``replacements`` are undone by now."""
@@ -214,16 +219,18 @@ class EventBusInstrumentation:
 
         Its class is patched, not the client: a wrapper on the client would refer to it, and keep it.
         """
-        if self._client_classes.get(type(client)) is not None:
-            return
-        self._client_classes.set(type(client), self)
-        self._watch_loop()
-        # A client that stands for another one, a proxy, has the publish of that one.
-        for kind in (type(client), type(getattr(getattr(client, "publish", None), "__self__", None))):
-            owner = next((cls for cls in kind.__mro__ if "publish" in vars(cls)), None)
-            if owner is not None and not self._patches.has_replaced(kind, "publish"):
-                self._patches.replace(kind, "publish", self._client_publish)
-                return
+        if self._client_classes.get(type(client)) is None:
+            self._client_classes.set(type(client), self)
+            self._watch_loop()
+            # A client that stands for another one, a proxy, has the publish of that one.
+            if not self._watch_class(type(client)):
+                self._watch_class(type(getattr(getattr(client, "publish", None), "__self__", None)))
+
+    def _watch_class(self, kind: type) -> bool:
+        if not any("publish" in vars(cls) for cls in kind.__mro__):
+            return False
+        self._patches.replace(kind, "publish", self._client_publish)
+        return True
 
     def _client_publish(self, original: Callable[..., Any]) -> Callable[..., Any]:
         switch, guard = self._patches.switch, self._telemetry.guard
