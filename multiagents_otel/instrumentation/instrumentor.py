@@ -280,7 +280,7 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 def _is_there() -> bool:
     """Whether the framework can be imported; it is not."""
     try:
-        return _FRAMEWORK in sys.modules or find_spec(_FRAMEWORK) is not None
+        return sys.modules.get(_FRAMEWORK) is not None or find_spec(_FRAMEWORK) is not None
     except (ImportError, ValueError):
         return False
 
