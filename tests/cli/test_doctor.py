@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.deadline import DEADLINE
 from tests.support.ports import free_port
 from tests.support.processes import Process
 from tests.support.receiver import OtlpReceiver
@@ -163,6 +165,19 @@ def test_commands_that_reach_nobody_are_told_by_worker(receiver: OtlpReceiver, r
     ]
 
 
+def test_telemetry_that_was_dropped_is_a_fault(receiver: OtlpReceiver, redis: RedisServer) -> None:
+    program = _program("import multiagents_otel\nmultiagents_otel.auto_instrument()")
+    variables = {
+        **receiver.environment("http/protobuf"),
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{receiver.http_endpoint}/nothing/here",
+    }
+    status, found = _examined(*program, REDIS_URL=redis.url, OTEL_SERVICE_NAME="orders", **variables)
+    assert status == 1
+    [[level, what]] = found["multiagents.otel.dropped"]
+    assert level == "fault"
+    assert re.fullmatch(r"[1-9]\d* items of traces were recorded and not exported: export_failed", what)
+
+
 def test_packages_outside_their_ranges_are_told_with_what_to_install(tmp_path: Path) -> None:
     for name, version in (("psutil", "99.0"), ("multiagents-framework", "9.0")):
         folder = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
@@ -299,6 +314,6 @@ async def test_the_advice_for_the_poll_loop_keeps_the_bus_working_with_few_polls
     await bus.subscribe("user.event", came.put)
     for number in range(20):
         await bus.publish("user.event", {"id": str(number)})
-        assert (await asyncio.wait_for(came.get(), 10))["id"] == str(number)
+        assert (await asyncio.wait_for(came.get(), DEADLINE))["id"] == str(number)
     await bus.stop()
     assert polls < 60
