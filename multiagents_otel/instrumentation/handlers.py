@@ -6,8 +6,10 @@ import asyncio
 import copy
 import functools
 import inspect
+import itertools
 import weakref
 from collections.abc import Callable, Mapping, MutableMapping
+from types import MethodType
 from typing import Any, Final
 
 import wrapt
@@ -18,6 +20,7 @@ from opentelemetry.trace import Link
 from multiagents_otel import semconv
 from multiagents_otel.instrumentation.patching import PatchSet, itself
 from multiagents_otel.telemetry.bus import Buses, BusInfo
+from multiagents_otel.telemetry.by_identity import ByIdentity
 from multiagents_otel.telemetry.core import Telemetry, suppressed
 from multiagents_otel.telemetry.delivery import Delivery, Message, Messages
 from multiagents_otel.telemetry.observers import OBSERVERS
@@ -53,6 +56,10 @@ class Subscription:
         self.is_async = _is_async(handler)
         self.starts_worker = getattr(handler, "__module__", None) == WORKER_MANAGER_MODULE
 
+    def replaces(self, other: Subscription) -> bool:
+        """Whether another subscription has the same place."""
+        return self.event_type == other.event_type and self.bus() is other.bus()
+
     def call(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the user's handler inside its delivery, sync or async as it is."""
         instrumentation = self.instrumentation
@@ -82,9 +89,19 @@ class Subscription:
 class Handler(wrapt.FunctionWrapper):  # type: ignore[type-arg,unused-ignore]
     """A subscribed handler. It equals and hashes as the user's own, so that ``unsubscribe`` finds it."""
 
-    def __init__(self, handler: Any, subscription: Subscription) -> None:
-        super().__init__(handler, subscription.call)
-        self._self_subscription = subscription
+    def __new__(cls, handler: Any, subscription: Any) -> Any:
+        """Make a wrapper; or the method again of which a bus has kept a ``weakref.WeakMethod``."""
+        if isinstance(subscription, Subscription):
+            return super().__new__(cls, handler, subscription)
+        method = MethodType(handler, subscription)  # WeakMethod calls the type with a function and its object
+        known = (_METHODS.get(subscription) or {}).get(id(handler), [])
+        # Of two event types with one method nothing says which one this call is for.
+        return Handler(method, known[0]) if len(known) == 1 else method
+
+    def __init__(self, handler: Any, subscription: Any) -> None:
+        if isinstance(subscription, Subscription):
+            super().__init__(handler, subscription.call)
+            self._self_subscription = subscription
 
     # A copy, and what comes out of a pickle, is the user's own: as it would be without us.
 
@@ -102,6 +119,24 @@ class Handler(wrapt.FunctionWrapper):  # type: ignore[type-arg,unused-ignore]
         """Where it is subscribed."""
         subscription: Subscription = self._self_subscription
         return subscription
+
+
+_METHODS: Final[ByIdentity[dict[int, list[Subscription]]]] = ByIdentity()
+"""The subscriptions of bound methods, by object and by the id of the function."""
+
+
+def _keep_reachable(wrapper: Handler) -> None:
+    """Make a wrapper usable for a bus that holds handlers weakly, as it could hold the user's own."""
+    handler, subscription = wrapper.__wrapped__, wrapper.subscription
+    if inspect.ismethod(handler):
+        methods = _METHODS.get(handler.__self__)
+        if methods is None:
+            _METHODS.set(handler.__self__, methods := {})
+        known = methods.setdefault(id(handler.__func__), [])
+        known[:] = [other for other in known if other.bus() is not None and not subscription.replaces(other)]
+        known.append(subscription)
+    elif inspect.isfunction(handler) and "<locals>" not in handler.__qualname__:
+        subscription.info.kept[id(handler), subscription.event_type] = wrapper  # it lives as long as its module
 
 
 def _is_async(handler: Any) -> bool:
@@ -138,8 +173,9 @@ class Handlers:
 
     def wrap(self, bus: Any, event_type: str, handler: Any) -> Handler:
         """Wrap a handler that is being subscribed."""
-        wrapper = Handler(handler, Subscription(handler, self, bus, self._buses[bus], event_type))
+        wrapper: Handler = Handler(handler, Subscription(handler, self, bus, self._buses[bus], event_type))
         self._note(wrapper)
+        _keep_reachable(wrapper)
         return wrapper
 
     def _note(self, wrapper: Handler) -> None:
@@ -176,6 +212,7 @@ class Handlers:
             wrapper = ref()
             if wrapper is not None and wrapper.__wrapped__ == handler:
                 del wrappers[at]
+                wrapper.subscription.info.kept.pop((id(handler), event_type), None)
                 return wrapper
         return handler
 
@@ -195,6 +232,10 @@ class Handlers:
                         handlers[:] = [h.__wrapped__ if isinstance(h, Handler) else h for h in handlers]
         for handler in self.alive:
             handler.subscription.instrumentation = None
+        for methods in _METHODS.values():  # those that a bus holds weakly have no wrapper now
+            for subscription in itertools.chain(*methods.values()):
+                if subscription.instrumentation is self:
+                    subscription.instrumentation = None
 
     def resume(self, handlers: list[Handler]) -> None:
         """Take up handlers of an earlier instrumentation that still sit in some bus."""

@@ -23,6 +23,7 @@ class BusInfo:
 
     Attributes:
         subscribed: the wrapped handlers on the bus, by event type.
+        kept: the wrappers of functions of modules, by the function's id and the event type.
     """
 
     def __init__(self, bus: object, system: str | None = None) -> None:
@@ -34,6 +35,7 @@ class BusInfo:
         self.prefix = prefix if isinstance(prefix, str) else ""
         self._server: dict[str, Any] = _server_of(url) if isinstance(url, str) else {}
         self.subscribed: dict[str, list[weakref.ref[Any]]] = {}
+        self.kept: dict[tuple[int, str], Any] = {}
         self._bases: dict[tuple[str, str, str], dict[str, Any]] = {}
 
     def rename(self, system: str | None) -> None:
