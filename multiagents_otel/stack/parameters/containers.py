@@ -20,6 +20,7 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("alertmanager_image", "text", "prom/alertmanager:v0.25.0", "container of Alertmanager"),
     Parameter("grafana_image", "text", "grafana/grafana:11.6.0", "container of Grafana"),
     Parameter("busybox_image", "text", "busybox:1.37", "container that prepares volumes and holds the network"),
+    Parameter("python_image", "text", "python:3.13-alpine", "container that checks the Collector's queue files"),
     Parameter("prometheus_retention", "duration", "15d", "how long Prometheus keeps its data"),
     Parameter("gateway_tls", "flag", "false", "agents and gateways speak mutual TLS in Kubernetes"),
     Parameter("gateway_storage", "integer", "10", "disk of a gateway's queue in Kubernetes, in GiB", 1),
