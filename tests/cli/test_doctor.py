@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -162,6 +163,19 @@ def test_commands_that_reach_nobody_are_told_by_worker(receiver: OtlpReceiver, r
     assert found["multiagents.events.undelivered"] == [
         ["fault", "1 x CommandEvent for 'greet' reached nobody, and is lost"]
     ]
+
+
+def test_telemetry_that_was_dropped_is_a_fault(receiver: OtlpReceiver, redis: RedisServer) -> None:
+    program = _program("import multiagents_otel\nmultiagents_otel.auto_instrument()")
+    variables = {
+        **receiver.environment("http/protobuf"),
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{receiver.http_endpoint}/nothing/here",
+    }
+    status, found = _examined(*program, REDIS_URL=redis.url, OTEL_SERVICE_NAME="orders", **variables)
+    assert status == 1
+    [[level, what]] = found["multiagents.otel.dropped"]
+    assert level == "fault"
+    assert re.fullmatch(r"[1-9]\d* items of traces were recorded and not exported: export_failed", what)
 
 
 def test_packages_outside_their_ranges_are_told_with_what_to_install(tmp_path: Path) -> None:
