@@ -10,6 +10,7 @@ from opentelemetry.context import Context, get_current
 
 from multiagents_otel.telemetry import current
 from multiagents_otel.telemetry.failure import Failure
+from multiagents_otel.telemetry.json_values import name_of
 from multiagents_otel.telemetry.workflow import Workflow
 
 
@@ -23,6 +24,7 @@ class Call:
         ended: the saga had already ended when it was loaded.
         result: the event that it is a call with.
         loading: the saga is being loaded.
+        transaction_id: the saga's, once the call is over.
     """
 
     __slots__ = (
@@ -37,6 +39,7 @@ class Call:
         "start_ns",
         "starting",
         "swallowed",
+        "transaction_id",
         "workflow",
     )
 
@@ -53,6 +56,15 @@ class Call:
         self.swallowed: BaseException | None = None
         self.ended = False
         self.loading = False
+        self.transaction_id: object = None
+
+    def release(self) -> None:
+        """Drop what is the application's: a connection that was opened inside keeps the context, and this with it."""
+        workflow = self.workflow
+        if workflow is not None and workflow.ended:
+            workflow.saga = workflow.recorded_exception = None
+        self.transaction_id = getattr(self.saga, "transaction_id", None)
+        self.saga = self.result = self.failure = self.swallowed = None
 
 
 CALL: Final[ContextVar[Call | None]] = current.CALL
@@ -60,4 +72,4 @@ CALL: Final[ContextVar[Call | None]] = current.CALL
 
 def definition_of(orchestrator: Any) -> str:
     """The id of an orchestrator's workflow definition: ``workflow.id``."""
-    return str(orchestrator.workflow.get_id())
+    return name_of(orchestrator.workflow.get_id())
