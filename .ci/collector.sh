@@ -57,11 +57,16 @@ fetch_go() {
 renew() {
   find_go || { echo "Go $needs or later is needed: GO=/path/to/go make collector-module" >&2; exit 1; }
   cd $module
-  rm -f ./*.go go.mod go.sum
+  find . -name '*.go' ! -name backend.go -delete
+  rm -f go.mod go.sum
   # The builder's own tidying wants modules that only the components' tests import, and may fail for one of them. By then
   # it has written all that it generates, and Go itself adds what a build needs, on every system that we know users of.
   "$go" run "go.opentelemetry.io/collector/cmd/builder@v$version" --config manifest.yaml --skip-compilation ||
     echo "the builder did not tidy the module: completed by what builds need"
+  # The builder takes converters from modules alone; ours is a file.
+  awk '{ print } /ResolverSettings: confmap.ResolverSettings\{/ {
+    print "\t\t\t\tConverterFactories: []confmap.ConverterFactory{confmap.NewConverterFactory(newBackend)},"
+  }' main.go >main.go.new && mv main.go.new main.go
   for system in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do
     GOOS=${system%/*} GOARCH=${system#*/} "$go" list -mod=mod -deps . >/dev/null
   done

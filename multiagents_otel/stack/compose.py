@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from multiagents_otel.stack import memory
 from multiagents_otel.stack.documents import text_of
+from multiagents_otel.stack.files import QUEUE_CHECK
 from multiagents_otel.stack.links import links_to
 from multiagents_otel.stack.parameters import Values, port
 
@@ -21,6 +22,8 @@ _COMMENTS: Final = (
     "STACK_USER is who the programs run as: the owner of alertmanager/secrets, which nobody else can read.",
     "An application sends to http://localhost:{http} (OTLP over HTTP) or :{grpc} (gRPC); in this network to",
     "http://pipeline:{http}. The backend is told by BACKEND_EXPORTER, BACKEND_ENDPOINT and BACKEND_HEADERS.",
+    "After a loss of power the Collector may not open its queue file. queue-check puts it aside at `up`,",
+    "not at a restart by Docker: run `up` again if the Collector keeps restarting.",
     "All share one network, as on one machine, so that `localhost` in the files means what it says.",
     "",
     "Made of the files beside it by `multiagents-otel config export`.",
@@ -31,6 +34,7 @@ _VARIABLE: Final = re.compile(r"\$\{env:(\w+)")
 
 _NETWORK: Final = "pipeline"
 _OWNER: Final = "volume-owner"
+_CHECK: Final = "queue-check"
 
 _HARDENED: Final[dict[str, Any]] = {
     "read_only": True,
@@ -58,6 +62,7 @@ def files(texts: Mapping[str, str], values: Values) -> dict[str, str]:
         "services": {
             _NETWORK: _network(values),
             _OWNER: _owner(values),
+            _CHECK: _check(values),
             "collector": _collector(texts, values),
             "prometheus": _prometheus(values),
             "alertmanager": _alertmanager(values),
@@ -95,6 +100,20 @@ def _owner(values: Values) -> dict[str, Any]:
     }
 
 
+def _check(values: Values) -> dict[str, Any]:
+    """Service that puts damaged queue files aside: the Collector would not start, and its image has no shell."""
+    return {
+        "image": values["python_image"],
+        "user": _USER,
+        "command": ["python", f"/etc/otelcol/{QUEUE_CHECK}", _DATA["collector-data"]],
+        "network_mode": "none",
+        "depends_on": {_OWNER: {"condition": "service_completed_successfully"}},
+        "volumes": [_file(QUEUE_CHECK, f"/etc/otelcol/{QUEUE_CHECK}"), _volume("collector-data")],
+        **_HARDENED,
+        "restart": "no",
+    }
+
+
 def _program(image: str, volumes: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     return {
         "image": image,
@@ -115,7 +134,7 @@ def _collector(texts: Mapping[str, str], values: Values) -> dict[str, Any]:
     own = [texts[file] for file in used]
     theirs = dict.fromkeys(_VARIABLE.findall("".join(own)))  # without a value: that of who starts it
     ours = {"COLLECTOR_HOST": "0.0.0.0", "COLLECTOR_STORAGE": _DATA["collector-data"]}  # noqa: S104 - see _network
-    return _program(
+    program = _program(
         values["collector_image"],
         [*(_file(file, f"/etc/otelcol/{file}") for file in used), _volume("collector-data")],
         command=[f"--config=/etc/otelcol/{file}" for file in used],
@@ -123,6 +142,8 @@ def _collector(texts: Mapping[str, str], values: Values) -> dict[str, Any]:
         mem_limit=f"{memory.needed(own)}m",
         stop_grace_period="30s",
     )
+    program["depends_on"][_CHECK] = {"condition": "service_completed_successfully"}
+    return program
 
 
 def _prometheus(values: Values) -> dict[str, Any]:

@@ -12,6 +12,10 @@ _NOT_SHIPPED: Final = ("__pycache__", "secrets", "certs", "collector-storage", "
 """What running the pipeline needs and leaves beside the files. What begins with a dot isn't shipped either."""
 
 
+QUEUE_CHECK: Final = "check-queue"
+"""Script that puts a Collector's damaged queue files aside; it runs where the package is not installed."""
+
+
 def folder() -> Path:
     """The folder ``collector-config``. FileNotFoundError: this installation does not hold it."""
     for candidate in (_PACKAGE / "stack" / "collector-config", _PACKAGE.parent / "collector-config"):

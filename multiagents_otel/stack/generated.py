@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from multiagents_otel.stack import application, gateways, redaction
+from multiagents_otel.stack import application, gateways, metric_names, redaction
 from multiagents_otel.stack.parameter import Values
 
 GENERATED: Final[dict[str, Callable[[Values], Sequence[str]]]] = {
     "application": application.variables,
+    "metric_names": lambda _: metric_names.statements(),
     "redaction": lambda _: redaction.region(),
     **gateways.REGIONS,
 }

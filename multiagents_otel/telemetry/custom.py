@@ -26,6 +26,10 @@ _LONGEST: Final = 200
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9_.\-/]")
 _NOT_EXPORTED: Final = frozenset({"hour"})
 """The guide tags errors with the hour: every hour would make new series, and the time is in the series anyway."""
+_NO_LABEL: Final = re.compile(r"[^A-Za-z0-9_]")
+_NO_NAME: Final = re.compile(r"[^a-z0-9]+")
+_TAKEN: Final = frozenset({"le", "quantile", "job", "instance"})
+"""Labels that Prometheus sets itself: a second one of the name costs the whole scrape or the series."""
 
 
 class _Custom:
@@ -38,11 +42,14 @@ class _Custom:
 
     def attributes(self, tags: Mapping[Any, Any]) -> dict[str, str]:
         """The tags as attributes, each within its own bounds."""
-        attributes = {}
+        attributes: dict[str, str] = {}
+        labels = set()
         for tag, value in tags.items():
-            key = _text(tag)
-            if not key or key in _NOT_EXPORTED:
+            key = _key(tag)
+            label = _NO_LABEL.sub("_", key)
+            if key in _NOT_EXPORTED or not label.strip("_") or label in labels:
                 continue
+            labels.add(label)
             values = self._values.get(key)
             if values is None:
                 if len(self._values) >= _TAGS:
@@ -83,7 +90,8 @@ class CustomMetrics:
             name: what is not allowed in an instrument's name becomes ``_``; the 101st name and all after it are
                 ``_other``. Exported in lower case.
             value: a finite number.
-            tags: at most 10 names a metric, 200 values each, 1,000 combinations; then ``_OTHER``.
+            tags: at most 10 names a metric, 200 values each, 1,000 combinations; then ``_OTHER``. A name that
+                Prometheus sets itself (``le``, ``job``) becomes ``exported_<name>``.
         """
         if value < 0:
             return
@@ -109,16 +117,17 @@ class CustomMetrics:
 
     def _metric(self, meter: Meter, name: str) -> _Custom:
         label = _UNFIT.sub("_", name)[:_LONGEST].lower() or "_"  # the SDK exports names in lower case
-        if label not in self._metrics and len(self._metrics) >= NAMES:
-            label = semconv.OTHER.lower()
-        metric = self._metrics.get(label)
+        series = _NO_NAME.sub("_", label)  # names that Prometheus would take for one are one
+        if series not in self._metrics and len(self._metrics) >= NAMES:
+            label = series = semconv.OTHER.lower()
+        metric = self._metrics.get(series)
         if metric is None:
             instrument = meter.create_histogram(
                 semconv.custom_metric(label),
                 description="A metric of the application's own.",
                 explicit_bucket_boundaries_advisory=semconv.CUSTOM_BOUNDARIES,
             )
-            metric = self._metrics[label] = _Custom(instrument)
+            metric = self._metrics[series] = _Custom(instrument)
         if len(self._by_name) < 10 * NAMES:
             self._by_name[name] = metric
         return metric
@@ -134,6 +143,14 @@ class CustomMetrics:
         self._sets += 1
         metric.sets[key] = attributes
         return attributes
+
+
+def _key(tag: object) -> str:
+    """Make the name of an attribute: a name that Prometheus sets itself gets the prefix that Prometheus gives it."""
+    key = _text(tag)
+    if key.startswith("__"):
+        key = f"_{key.lstrip('_')}"
+    return f"exported_{key}" if key in _TAKEN else key
 
 
 def _text(value: object) -> str:

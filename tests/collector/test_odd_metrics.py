@@ -152,9 +152,21 @@ def test_delta_counters_are_added_up_where_one_goes_on_from_the_last(tmp_path: P
 
 
 def test_of_two_types_of_one_name_the_one_that_was_scraped_first_is_served(tmp_path: Path) -> None:
+    """The exporter can't serve both, and no statement of the Collector knows what else there is."""
+    with collector(tmp_path) as running:
+        for build, resource in ((gauge(5, {}), ODD), (histogram([1, 2], [1.0]), ORDERS)):
+            send(running, "app.load_seconds", build, resource)
+            families = [line for line in running.metrics().splitlines() if line.startswith("# TYPE app_load")]
+            assert families == ["# TYPE app_load_seconds gauge"]
+        conflict = "instrument type conflict"
+        wait_until(lambda: any(conflict in line for line in running.complaints()), "the conflict is in the log")
+
+
+def test_a_name_of_the_contract_is_served_with_its_own_type(tmp_path: Path) -> None:
     with collector(tmp_path) as running:
         for name, build, resource in ((EVENTS, gauge(5), ODD), ("multiagents.events", counter(3), ORDERS)):
             send(running, name, build, resource)
-            served = [line.split()[-1] for line in running.metrics().splitlines() if line.startswith(f"{EVENTS}{{")]
-            assert served == ["5.0"]
-        assert any("instrument type conflict" in line for line in running.complaints())
+            text = running.metrics()
+        served = {line.split("{")[0]: line.split()[-1] for line in text.splitlines() if EVENTS in line and "{" in line}
+        assert served == {EVENTS: "3.0", f"other_{EVENTS}": "5.0"}
+        assert running.complaints() == []

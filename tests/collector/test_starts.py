@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import queue
 import socket
 import subprocess
+import threading
 import urllib.error
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import combinations
 from pathlib import Path
 from typing import Final
@@ -54,6 +58,56 @@ def test_it_starts_and_works_without_a_complaint(tmp_path: Path, exporter: str) 
         assert running.counted("otelcol_exporter_queue_size") == 0
         assert running.service.process.terminate() == 0
         assert running.complaints() == []
+
+
+@pytest.mark.parametrize(
+    ("exporter", "endpoint"),
+    [
+        ("otlp_http", "http://localhost:9999/otlp"),
+        ("otlp_http", "http://localhost:9999/otlp/"),
+        ("otlp_http", "https://otlp.example.com"),
+        ("otlp_http", "https://otlp.example.com/api/v1?tenant=a"),
+        ("otlp_http", "http://[::1]:4318/x"),
+        ("otlp_grpc", "localhost:4317"),
+        ("otlp_grpc", "http://[::1]:4317"),
+        ("otlp_grpc", "https://localhost:4317/"),
+        ("otlp_grpc", "dns:///localhost:4317"),
+        ("nop", "no URL"),
+    ],
+)
+def test_it_starts_with_every_kind_of_backend(tmp_path: Path, exporter: str, endpoint: str) -> None:
+    with collector(tmp_path, env={"BACKEND_EXPORTER": exporter, "BACKEND_ENDPOINT": endpoint}) as running:
+        assert post(running, "traces", traces({"name": "a"}).SerializeToString()) == 200
+
+
+def test_a_wrong_endpoint_of_the_exporter_in_use_is_refused() -> None:
+    env = {**os.environ, "BACKEND_EXPORTER": "otlp_grpc", "BACKEND_ENDPOINT": "http://localhost:9999/otlp"}
+    argv = [find("otelcol", "otelcol-contrib"), "validate", f"--config={FOLDER / 'collector.yaml'}"]
+    validated = subprocess.run(argv, capture_output=True, text=True, env=env)
+    assert validated.returncode == 1
+    assert 'exporters::otlp_grpc::clientconfig: invalid port "9999/otlp"' in validated.stderr
+
+
+def test_the_path_of_the_backend_is_kept(tmp_path: Path) -> None:
+    paths: queue.Queue[str] = queue.Queue()
+
+    class Backend(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            paths.put(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Print nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Backend) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        env = {"BACKEND_EXPORTER": "otlp_http", "BACKEND_ENDPOINT": f"http://127.0.0.1:{server.server_port}/otlp/"}
+        with collector(tmp_path, env=env) as running:
+            assert post(running, "traces", traces({"name": "a"}).SerializeToString()) == 200
+            assert paths.get(timeout=60) == "/otlp/v1/traces"
+        server.shutdown()
 
 
 def test_without_a_backend_it_serves_prometheus_and_keeps_nothing_on_the_disk(tmp_path: Path) -> None:

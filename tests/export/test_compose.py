@@ -168,6 +168,21 @@ def test_an_application_with_application_env_is_seen_in_prometheus(prometheus: P
     assert (dict(labels)["job"], value) == ("shop", 42.0)
 
 
+def test_a_damaged_queue_file_is_put_aside_before_the_collector_starts(folder: Path, tmp_path: Path) -> None:
+    found = services((folder / "docker-compose.yaml").read_text())
+    check = found["queue-check"]
+    script, data = check["volumes"]
+    queue = tmp_path / "exporter_otlp_http__traces"
+    queue.write_text("no database")
+    places = {script["target"]: str(folder / script["source"]), data["target"]: str(tmp_path)}
+    assert check["command"][0] == "python"
+    argv = [sys.executable, *(places[argument] for argument in check["command"][1:])]
+    subprocess.run(argv, check=True, timeout=60)
+    assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == [f"{queue.name}.damaged"]
+    assert found["collector"]["depends_on"]["queue-check"] == {"condition": "service_completed_successfully"}
+    assert found["collector"]["environment"]["COLLECTOR_STORAGE"] == data["target"]
+
+
 def test_application_env_is_read_alike_by_who_knows_no_comments_behind_values(folder: Path) -> None:
     for line in (folder / "application.env").read_text().splitlines():
         assert line.startswith("#") or re.fullmatch(r"[A-Z_]+=[^\s#]+", line)

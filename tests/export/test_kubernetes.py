@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -85,6 +87,33 @@ def test_a_wrong_object_would_be_found(texts: dict[str, str]) -> None:
 )
 def test_a_config_map_holds_the_very_files(texts: dict[str, str], name: str, files: dict[str, str]) -> None:
     assert one(texts, "ConfigMap", name)["data"] == {key: texts[path] for key, path in files.items()}
+
+
+@pytest.mark.parametrize(("kind", "name"), [("DaemonSet", "agent"), ("StatefulSet", "gateway")])
+def test_the_queue_is_checked_before_the_collector_starts(
+    texts: dict[str, str], tmp_path: Path, kind: str, name: str
+) -> None:
+    spec = one(texts, kind, f"multiagents-otel-{name}")["spec"]["template"]["spec"]
+    check = spec["initContainers"][-1]
+    maps = {volume["name"]: volume["configMap"]["name"] for volume in spec["volumes"] if "configMap" in volume}
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    places = {}
+    for mount in check["volumeMounts"]:
+        if mount["name"] in maps:
+            for key, text in one(texts, "ConfigMap", maps[mount["name"]])["data"].items():
+                (tmp_path / key).write_text(text)
+                places[f"{mount['mountPath']}/{key}"] = str(tmp_path / key)
+        else:
+            places[mount["mountPath"]] = str(storage)
+    (storage / "exporter_otlp_http__traces").write_text("no database")
+    assert check["command"][0] == "python"
+    argv = [sys.executable, *(places[argument] for argument in check["command"][1:])]
+    subprocess.run(argv, check=True, timeout=60)
+    assert [".damaged-" in path.name for path in storage.iterdir()] == [True]
+    [collector] = spec["containers"]
+    environment = {each["name"]: each["value"] for each in collector["env"]}
+    assert places[environment["COLLECTOR_STORAGE"]] == str(storage)
 
 
 def test_a_changed_file_makes_new_pods(texts: dict[str, str]) -> None:

@@ -221,6 +221,35 @@ async def test_the_hour_and_odd_tags_are_no_attributes(observed: Observed) -> No
     assert points(observed, "none") == {frozenset(): (1, 1)}
 
 
+@pytest.mark.parametrize(
+    ("tags", "attributes"),
+    [
+        ({"le": "berlin", "shop": "a"}, {"exported_le": "berlin", "shop": "a"}),
+        (
+            {"job": "j", "instance": "i", "quantile": "q"},
+            {"exported_job": "j", "exported_instance": "i", "exported_quantile": "q"},
+        ),
+        ({"__name__": "up", "__x": 1}, {"_name__": "up", "_x": "1"}),
+        ({"a.b": 1, "a_b": 2}, {"a.b": "1"}),
+        ({"": 1, "\u00e9": 2, "__": 3, "kept": 4}, {"kept": "4"}),
+        ({"le": 1, "exported_le": 2}, {"exported_le": "1"}),
+    ],
+)
+async def test_tags_that_prometheus_sets_itself_get_other_names(
+    observed: Observed, tags: dict[Any, Any], attributes: dict[str, str]
+) -> None:
+    await MetricsCollector().record_metric("tagged", 1, tags)
+    assert points(observed, "tagged") == {frozenset(attributes.items()): (1, 1)}
+
+
+async def test_names_that_are_one_in_prometheus_are_one_instrument(observed: Observed) -> None:
+    collector = MetricsCollector()
+    for name in ("checkout.time", "checkout_time", "checkout/time", "checkout__time"):
+        await collector.record_metric(name, 2)
+    assert points(observed, "checkout.time") == {frozenset(): (4, 8)}
+    assert not {"multiagents.custom.checkout_time", "multiagents.custom.checkout/time"} & observed.metrics().keys()
+
+
 async def test_secrets_in_tags_are_scrubbed(observed: Observed) -> None:
     collector = MetricsCollector()
     await collector.record_metric(

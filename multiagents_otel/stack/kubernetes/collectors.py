@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from multiagents_otel.stack import gateways, memory
+from multiagents_otel.stack.files import QUEUE_CHECK
 from multiagents_otel.stack.kubernetes.objects import (
     HARDENED,
     PROJECT,
@@ -51,6 +52,7 @@ _BACKEND: Final = f"{PROJECT}-backend"
 
 _CONFIG: Final = "/etc/otelcol"
 _CERTIFICATES: Final = "/etc/otelcol-tls"
+_CHECK: Final = "/etc/otelcol-check"
 _STORAGE: Final = "/var/lib/otelcol"
 
 _OTLP: Final = {"otlp-grpc": "otlp_grpc_port", "otlp-http": "otlp_http_port"}
@@ -69,7 +71,7 @@ def agent(files: Mapping[str, str], values: Values) -> list[Object]:
         AGENT,
         data,
         # The queue is the node's, so that it outlives the pod; the node makes its folder as root.
-        initContainers=[_owner(values)],
+        initContainers=[_owner(values), _check(values)],
         containers=[_collector(AGENT, data, values)],
         volumes=[*_volumes(AGENT, values), queue],
         tolerations=[{"operator": "Exists", "effect": "NoSchedule"}],
@@ -78,6 +80,7 @@ def agent(files: Mapping[str, str], values: Values) -> list[Object]:
     spec = {**selecting(AGENT), "updateStrategy": update, "template": template}
     return [
         config_map(AGENT, data),
+        config_map(f"{AGENT}-check", {QUEUE_CHECK: files[QUEUE_CHECK]}),
         # An application sends to the agent of its own node.
         service(AGENT, labels(AGENT), _ports(_OTLP, values), internalTrafficPolicy="Local"),
         made("apps/v1", "DaemonSet", AGENT, spec=spec),
@@ -97,6 +100,7 @@ def gateway(files: Mapping[str, str], values: Values) -> list[Object]:
         GATEWAY,
         data,
         terminationGracePeriodSeconds=60,
+        initContainers=[_check(values)],
         containers=[_collector(GATEWAY, data, values)],
         volumes=_volumes(GATEWAY, values),
         topologySpreadConstraints=[apart],
@@ -111,6 +115,7 @@ def gateway(files: Mapping[str, str], values: Values) -> list[Object]:
     }
     return [
         config_map(GATEWAY, data),
+        config_map(f"{GATEWAY}-check", {QUEUE_CHECK: files[QUEUE_CHECK]}),
         service(GATEWAY, labels(GATEWAY), _ports(["otlp-grpc"], values), clusterIP="None"),
         *(_named(name, number, values) for number, name in _names(values)),
         made("apps/v1", "StatefulSet", GATEWAY, spec=spec),
@@ -149,7 +154,8 @@ def _data(name: str, files: Mapping[str, str], values: Values) -> dict[str, str]
 def _volumes(name: str, values: Values) -> list[Object]:
     secret = {"secretName": f"{name}-tls", "defaultMode": 0o440}
     certificates = [{"name": "certificates", "secret": secret}] if _tls(values) else []
-    return [{"name": "files", "configMap": {"name": name}}, *certificates]
+    maps = {"files": name, "check": f"{name}-check"}
+    return [*({"name": volume, "configMap": {"name": each}} for volume, each in maps.items()), *certificates]
 
 
 def _owner(values: Values) -> Object:
@@ -161,6 +167,21 @@ def _owner(values: Values) -> Object:
         "securityContext": {**HARDENED, **alone},
         "resources": resources(16, "10m"),
         "volumeMounts": [{"name": "queue", "mountPath": _STORAGE}],
+    }
+
+
+def _check(values: Values) -> Object:
+    """Container that puts damaged queue files aside: the Collector would not start, and its image has no shell."""
+    return {
+        "name": "queue-check",
+        "image": values["python_image"],
+        "command": ["python", f"{_CHECK}/{QUEUE_CHECK}", _STORAGE],
+        "securityContext": HARDENED,
+        "resources": resources(64, "10m"),
+        "volumeMounts": [
+            {"name": "check", "mountPath": _CHECK, "readOnly": True},
+            {"name": "queue", "mountPath": _STORAGE},
+        ],
     }
 
 

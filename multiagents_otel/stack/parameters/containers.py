@@ -29,6 +29,9 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter(
         "busybox_image", "text", "busybox:1.37", "container that prepares volumes and holds the network", form=IMAGE
     ),
+    Parameter(
+        "python_image", "text", "python:3.13-alpine", "container that checks the Collector's queue files", form=IMAGE
+    ),
     Parameter("prometheus_retention", "duration", "15d", "how long Prometheus keeps its data"),
     Parameter("gateway_tls", "flag", "false", "agents and gateways speak mutual TLS in Kubernetes"),
     Parameter("gateway_storage", "integer", "10", "disk of a gateway's queue in Kubernetes, in GiB", 1, 10**6),

@@ -94,7 +94,7 @@ def follow(found: MutableMapping[str, str], given: Mapping[str, str], defaults: 
         found["prometheus_address"] = f"localhost:{int(found['export_port']) + 1}"
     if "alert_cooldown" in given and "alert_repeat" not in given:
         # A little shorter, as the defaults are: what still fires at the end of a cooldown is told again then.
-        found["alert_repeat"] = _duration(int(seconds(found["alert_cooldown"]) * 1000 * 14 / 15))
+        found["alert_repeat"] = _duration(max(1, int(seconds(found["alert_cooldown"]) * 1000 * 14 / 15)))
     if "evaluation_interval" not in given:
         found["evaluation_interval"] = min(found["evaluation_interval"], found["scrape_interval"], key=seconds)
     exported, scraped = int(found["metric_export_ms"]), round(1000 * seconds(found["scrape_interval"]))
