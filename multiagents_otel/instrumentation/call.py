@@ -23,6 +23,7 @@ class Call:
         ended: the saga had already ended when it was loaded.
         result: the event that it is a call with.
         loading: the saga is being loaded.
+        orchestrator: the one that is called.
     """
 
     __slots__ = (
@@ -31,6 +32,7 @@ class Call:
         "ended",
         "failure",
         "loading",
+        "orchestrator",
         "result",
         "saga",
         "start",
@@ -40,7 +42,8 @@ class Call:
         "workflow",
     )
 
-    def __init__(self, result: Any = None, *, starting: bool = False) -> None:
+    def __init__(self, orchestrator: Any, result: Any = None, *, starting: bool = False) -> None:
+        self.orchestrator = orchestrator
         self.result = result
         self.starting = starting
         self.start_ns = time_ns()

@@ -46,7 +46,7 @@ class EventBusInstrumentation:
         self._clients: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self.buses = Buses()
         self.handlers = Handlers(telemetry, workflows, patches, self.buses)
-        self.lag = LoopLag(telemetry)
+        self.lag = LoopLag(telemetry, workflows.in_flight.resumed)
         telemetry.instruments.gauges[semconv.LISTENER_ACTIVE.name] = self._listeners
 
     def table(self) -> list[Patch]:

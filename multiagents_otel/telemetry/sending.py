@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 _UNDELIVERED: Final = Failure(semconv.UNDELIVERED, "published, and no subscriber received it")
 _TOLD_BY_WORKER: Final = frozenset({semconv.COMMAND_EVENT, semconv.RESULT_EVENT})
 """Captured content of these is on the ``worker`` span."""
-_DEFAULT_TIMEOUT: Final = 300.0
+DEFAULT_TIMEOUT: Final = 300.0
+"""Seconds, for a command without a timeout of its own."""
 _MISSING: Final = object()
 _MARK: Final = f'"{semconv.CARRIER_KEY}":'.encode()
 
@@ -276,7 +277,7 @@ class Sending(Operation):
     def _start_flight(self, command_id: str, data: Mapping[str, Any]) -> None:
         timeout = seconds(data.get("timeout_seconds"))
         if timeout is None:
-            timeout = _DEFAULT_TIMEOUT
+            timeout = DEFAULT_TIMEOUT
         self._flight = command_id
         stage = self._stage
         worker = self._telemetry.ledger.worker(self._event.subject)

@@ -7,7 +7,9 @@ workflow over finds them there. What has ended here does not end again.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from time import perf_counter_ns, time_ns
 from typing import Any, Final
 
@@ -21,7 +23,9 @@ from multiagents_otel import semconv
 from multiagents_otel.config import matches
 from multiagents_otel.processing.sampling import in_critical_baggage
 from multiagents_otel.semconv import WorkflowStatus
+from multiagents_otel.telemetry import current
 from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
+from multiagents_otel.telemetry.ends import End, Ends
 from multiagents_otel.telemetry.failure import Failure, cause_of
 from multiagents_otel.telemetry.identity import Identity, can_pin, decide
 from multiagents_otel.telemetry.in_flight import Flight, InFlight
@@ -29,7 +33,7 @@ from multiagents_otel.telemetry.keeping import can_keep, earlier_steps, keep
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import finish
 from multiagents_otel.telemetry.stalls import Stalls
-from multiagents_otel.telemetry.workflow import Step, Workflow, elapsed, from_metadata, to_metadata
+from multiagents_otel.telemetry.workflow import Step, Workflow, elapsed, from_metadata, has_duration, to_metadata
 
 _CAPACITY: Final = 50_000
 _REMEMBERED: Final = 10_000
@@ -46,6 +50,7 @@ class Workflows:
         self._ledger = telemetry.ledger
         self._active: dict[str, Workflow] = {}
         self._stalls = Stalls(telemetry, self._remember)
+        self.ends = Ends(telemetry, self._record)
         self._ended: dict[str, None] = {}
         self._workers: dict[str, Mapping[str, str]] = {}
         self.in_flight = InFlight(telemetry.options.stall_grace, self._late)
@@ -57,6 +62,7 @@ class Workflows:
     def clear(self) -> None:
         """Let go of everything: after ``uninstrument()`` nothing more is emitted."""
         self.in_flight.clear()
+        self.ends.clear()
         self._active.clear()
         self._stalls.stalled.clear()
 
@@ -76,10 +82,12 @@ class Workflows:
             worker = ledger.worker(name)
             ledger.register(semconv.EVENTS_UNDELIVERED, [(semconv.COMMAND_EVENT, worker)])
             ledger.register(semconv.COMMANDS_DUPLICATED, [(worker,)])
+            ledger.register(semconv.RESULTS_DUPLICATED, [(worker,)])
             ledger.register(semconv.EVENTS_STALE, [(worker,)])
             ledger.register(semconv.EVENTS_IN_FLIGHT, [(worker,)])
         for kind in (semconv.COMMAND_EVENT, semconv.RESULT_EVENT):
             ledger.register(semconv.EVENTS, [(kind, semconv.SUCCESS), (kind, semconv.ERROR)])
+            ledger.register(semconv.EVENTS_CLOCK_SKEW, [(kind,)])
 
     # --- a workflow's start --------------------------------------------------------------------
 
@@ -88,6 +96,7 @@ class Workflows:
         telemetry = self._telemetry
         workflow = self._identify(saga, workflow_id, caller, start_ns, start)
         self._hold(workflow)
+        self.ends.started(workflow)
         if isinstance(saga.metadata, dict) and workflow.span is None:
             saga.metadata[semconv.CARRIER_KEY] = to_metadata(workflow)
         self._ledger.add(semconv.WORKFLOWS_STARTED, (self._ledger.workflow(workflow_id),))
@@ -165,6 +174,10 @@ class Workflows:
             # Its identity is in the saga: it is taken up again when its next result comes.
             self._active.pop(next(iter(self._active)), None)
         self._active[workflow.transaction_id] = workflow
+        call = current.CALL.get()
+        if call is not None:
+            with suppress(TypeError):  # no weak references to it
+                workflow.orchestrator = weakref.ref(call.orchestrator)
 
     def _warn_unpinnable(self) -> None:
         self._telemetry.warn_once(
@@ -268,7 +281,7 @@ class Workflows:
                 span = self._emit_step(workflow, step, failure, end_ns)
             except Exception:
                 telemetry.guard.caught("span")
-        if telemetry.instruments.enabled:
+        if telemetry.instruments.enabled and has_duration(workflow, step.start_ns, step.start):
             context = trace.set_span_in_context(span, NO_CONTEXT) if span is not None else NO_CONTEXT
             key = (self._ledger.workflow(workflow.workflow_id), self._ledger.step(step.name))
             telemetry.instruments.record(semconv.STEP_DURATION, seconds, key, context)
@@ -306,7 +319,6 @@ class Workflows:
     def end(self, workflow: Workflow, status: WorkflowStatus, failure: Failure | None = None) -> None:
         """A workflow ended: emit the root, count, and remember that it has ended."""
         transaction_id = workflow.transaction_id
-        label = self._ledger.workflow(workflow.workflow_id)
         if workflow.stalled:
             self._stalls.recovered(workflow, status)
             return
@@ -322,24 +334,32 @@ class Workflows:
             failure = None
         elif failure is None:
             failure = Failure(semconv.OTHER)
+        if status is not WorkflowStatus.STALLED:
+            self._remember(transaction_id)
+        measured = has_duration(workflow, workflow.start_ns, workflow.start)
+        self.ends.settle(End(workflow, status, failure, seconds, end_ns, measured, get_current()))
+
+    def _record(self, end: End) -> None:
+        """Record an end that is this process' to record: root, counts, duration."""
+        workflow, status, failure = end.workflow, end.status, end.failure
+        label = self._ledger.workflow(workflow.workflow_id)
         span: Span | None = None
         if workflow.identity.recorded:
             try:
-                span = self._emit_root(workflow, status, failure, end_ns)
+                span = self._emit_root(end)
             except Exception:
                 self._telemetry.guard.caught("span")
         self._ledger.add(semconv.WORKFLOWS, (label, status.value))
-        if self._telemetry.instruments.enabled:
+        if self._telemetry.instruments.enabled and end.measured:
             context = trace.set_span_in_context(span, NO_CONTEXT) if span is not None else workflow.within(NO_CONTEXT)
-            self._telemetry.instruments.record(semconv.WORKFLOW_DURATION, seconds, (label, status.value), context)
+            self._telemetry.instruments.record(semconv.WORKFLOW_DURATION, end.seconds, (label, status.value), context)
         if OBSERVERS:
-            self._telemetry.tell("workflow_ended", workflow, status, failure, seconds)
+            self._telemetry.tell("workflow_ended", workflow, status, failure, end.seconds)
         if status is WorkflowStatus.STALLED:
             self._stalls.tell(workflow, failure)
-        else:
-            self._remember(transaction_id)
 
-    def _emit_root(self, workflow: Workflow, status: WorkflowStatus, failure: Failure | None, end_ns: int) -> Span:
+    def _emit_root(self, end: End) -> Span:
+        workflow, status, failure = end.workflow, end.status, end.failure
         attributes: dict[str, Any] = {**workflow.ids, semconv.WORKFLOW_STATUS: status.value}
         if failure is not None and workflow.failed_step is not None:
             attributes[semconv.FAILED_STEP] = workflow.failed_step
@@ -347,7 +367,7 @@ class Workflows:
         if span is None:
             name = semconv.workflow_span(self._ledger.workflow(workflow.workflow_id))
             parent = NonRecordingSpan(workflow.parent) if workflow.parent else trace.INVALID_SPAN
-            context = trace.set_span_in_context(parent, get_current())
+            context = trace.set_span_in_context(parent, end.context)
             span = self._telemetry.starter.start(
                 name,
                 context,
@@ -363,7 +383,7 @@ class Workflows:
         recorded = workflow.recorded_exception
         if failure is not None and recorded is not None and failure.exception is cause_of(recorded):
             failure = failure._replace(exception=None)
-        finish(span, failure, None, end_ns)
+        finish(span, failure, None, end.end_ns)
         return span
 
     def _remember(self, transaction_id: str) -> None:

@@ -1,0 +1,143 @@
+"""Two orchestrators on the same channels, as two web workers have: each workflow ends once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections import Counter
+
+from tests.integration.conftest import Orders, arrived
+from tests.support.processes import Process
+from tests.support.receiver import OtlpReceiver
+from tests.support.redis_server import RedisServer
+from tests.support.sagas import ENDED, WORKERS, order_payload
+from tests.support.trees import roots
+
+GRACE = 1.0
+SETTLED = 2 * GRACE + 2.0  # an orchestrator that waits for another one's end has decided by then
+
+
+def start_orders(orchestrators: list[Process], count: int, *, failing: int = 3) -> None:
+    """Start so many orders in turn at the orchestrators; every third fails, or every so many."""
+    for number in range(count):
+        payload = order_payload(fail_at="charge_payment") if number % failing == failing - 1 else order_payload()
+        orchestrators[number % len(orchestrators)].send_line(json.dumps({**payload, "wait": False}))
+    for index, orchestrator in enumerate(orchestrators):
+        orchestrator.wait_line("started ", count=len(range(index, count, len(orchestrators))), timeout=120)
+
+
+def started(orchestrators: list[Process]) -> set[str]:
+    return {line.split()[1] for process in orchestrators for line in process.lines if line.startswith("started ")}
+
+
+def states(redis: RedisServer) -> dict[str, str]:
+    """The state of each workflow as the framework has stored it."""
+    keys = redis.command("KEYS", "saga:*")
+    assert isinstance(keys, list)
+    sagas = [json.loads(str(redis.command("GET", str(key)))) for key in keys]
+    return {saga["transaction_id"]: saga["state"] for saga in sagas}
+
+
+def claims(redis: RedisServer) -> int:
+    found = redis.command("KEYS", "multiagents_otel:ended:*")
+    assert isinstance(found, list)
+    return len(found)
+
+
+def ends(receiver: OtlpReceiver) -> int:
+    return int(receiver.total("multiagents.workflows"))
+
+
+def check_exact(orders: Orders, transactions: set[str]) -> None:
+    """Each workflow that the framework has ended has one root and is counted once; the others have died."""
+    receiver, redis = orders.receiver, orders.redis
+
+    def ended() -> set[str]:
+        return {transaction for transaction, state in states(redis).items() if state in ENDED}
+
+    arrived(receiver, lambda received: ends(received) >= len(ended()) and len(roots(received.spans)) >= len(ended()))
+    # The orchestrators may still overwrite each other's states.
+    receiver.never(lambda received: ends(received) > len(transactions), SETTLED)
+    died = transactions - ended()
+    found = Counter(str(root.attributes["workflow.transaction_id"]) for root in roots(receiver.spans))
+    assert set(found) == ended() == transactions - died
+    assert set(found.values()) == {1}
+    assert ends(receiver) == len(found) == len(transactions) - len(died)
+    assert receiver.total("multiagents.workflow.duration") == len(found)
+
+
+def test_each_of_200_workflows_ends_once_and_the_duplication_is_reported(orders: Orders) -> None:
+    worker = orders.worker()
+    both = [orders.orchestrator(stall_grace=GRACE), orders.orchestrator(count=2, stall_grace=GRACE)]
+    start_orders(both, 200)
+    transactions = started(both)
+    assert len(transactions) == 200
+    check_exact(orders, transactions)
+    assert {root.attributes["workflow.transaction_id"] for root in roots(orders.receiver.spans)} == transactions
+    orders.stop(*both, worker)
+    receiver = orders.receiver
+    assert receiver.total("multiagents.workflows.started") == 200
+    for name in WORKERS:
+        assert receiver.total("multiagents.results.duplicated", {"worker.name": name}) > 0, name
+    for process in both:
+        told = [line for line in process.lines if "reach more than one orchestrator" in line]
+        assert len(told) == 1, process.output
+        assert told[0].startswith("WARNING")
+
+
+def test_one_of_two_killed_in_the_midst_each_workflow_still_ends_once(orders: Orders) -> None:
+    receiver = orders.receiver
+    worker = orders.worker()
+    both = [orders.orchestrator(stall_grace=GRACE), orders.orchestrator(count=2, stall_grace=GRACE)]
+    start_orders(both, 200)
+    arrived(receiver, lambda received: len(roots(received.spans)) >= 20)
+    worker.signal(signal.SIGSTOP)  # what is under way stays so until one is killed
+    # A process that is killed takes with it what it has not exported: here it has exported all that it has recorded.
+    arrived(receiver, lambda received: len(roots(received.spans)) == ends(received) == claims(orders.redis))
+    transactions = started(both)
+    both[0].kill9()
+    worker.signal(signal.SIGCONT)
+    check_exact(orders, transactions)
+    orders.stop(both[1], worker)
+
+
+def test_a_paused_owner_does_not_record_an_end_that_another_has_recorded(orders: Orders) -> None:
+    worker = orders.worker(env={"HOLD": "charge_payment"})
+    both = [orders.orchestrator(stall_grace=GRACE), orders.orchestrator(count=2, stall_grace=GRACE)]
+    start_orders(both[:1], 4, failing=100)
+    worker.wait_line("working charge_payment", count=4)
+    both[0].signal(signal.SIGSTOP)
+    worker.send_line("go")
+    arrived(orders.receiver, lambda received: ends(received) == 4)
+    both[0].signal(signal.SIGCONT)
+    check_exact(orders, started(both))
+    orders.stop(*both, worker)
+
+
+def test_orchestrators_of_two_definitions_that_share_a_worker_are_no_duplicates(orders: Orders) -> None:
+    """All channels of the one are channels of the other too."""
+    worker = orders.worker()
+    orchestrator = orders.orchestrator(stall_grace=GRACE)
+    other = orders.program(
+        """
+        from multiagents.orchestrator.workflow import WorkflowBuilder
+        from tests.integration import programs
+        from tests.support import sagas
+        def refund_workflow(timeout):
+            return WorkflowBuilder("refund").add_step("check", "validate_order").build()
+        sagas.order_workflow = refund_workflow
+        programs.orchestrator()
+        """,
+        "refunds",
+        stall_grace=GRACE,
+    )
+    for number in (1, 2, 3):
+        orders.order(orchestrator, order_payload(), number)
+        orders.order(other, order_payload(), number)
+        threading.Event().wait(GRACE / 2)  # Redis is asked for other orchestrators in between
+    orders.stop(orchestrator, other, worker)
+    for process in (orchestrator, other):
+        assert "reach more than one orchestrator" not in process.output
+    assert ends(orders.receiver) == len(roots(orders.receiver.spans)) == 6
+    assert orders.receiver.total("multiagents.results.duplicated") == 0
