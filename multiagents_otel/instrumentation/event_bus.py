@@ -224,7 +224,8 @@ class EventBusInstrumentation:
         def reached(sending: Sending, receivers: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             try:
                 message = args[1] if len(args) > 1 else kwargs.get("message")
-                sending.reached(receivers, message, cluster=cluster)
+                channel = args[0] if args else kwargs.get("channel")
+                sending.reached(receivers, channel, message, cluster=cluster)
             except Exception:
                 guard.caught("publish")
 

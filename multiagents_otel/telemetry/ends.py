@@ -15,18 +15,18 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
-from opentelemetry import context as context_api
 from opentelemetry.context import Context
 
 from multiagents_otel import semconv
 from multiagents_otel.semconv import WorkflowStatus
+from multiagents_otel.telemetry.background import Background
 from multiagents_otel.telemetry.failure import Failure
 from multiagents_otel.telemetry.in_flight import running_loop
-from multiagents_otel.telemetry.subscribers import has_room, subscribers
+from multiagents_otel.telemetry.subscribers import client_of, subscribers
 
 if TYPE_CHECKING:
     from multiagents_otel.telemetry.core import Telemetry
@@ -81,11 +81,13 @@ class Ends:
 
     Args:
         telemetry: what is recorded with.
+        background: runs what asks Redis.
         record: records an end; called once for each that this process has to record, now or later.
     """
 
-    def __init__(self, telemetry: Telemetry, record: Callable[[End], None]) -> None:
+    def __init__(self, telemetry: Telemetry, background: Background, record: Callable[[End], None]) -> None:
         self._telemetry = telemetry
+        self._background = background
         self._record = record
         grace = telemetry.options.stall_grace
         self._interval = min(max(grace / 4, _SHORTEST_INTERVAL), _LONGEST_INTERVAL)
@@ -93,14 +95,12 @@ class Ends:
         self._peers: dict[str, _Peers] = {}
         self._pending: dict[str, End] = {}
         self._handled: dict[str, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self.instance = uuid4().hex
 
     def clear(self) -> None:
         """Forget everything; in a forked child this is another instance."""
         for known in (self._peers, self._pending, self._handled):
             known.clear()
-        self._tasks.clear()
         self.instance = uuid4().hex
 
     # --- a workflow's start and end --------------------------------------------------------------
@@ -127,7 +127,7 @@ class Ends:
             self._look(workflow.workflow_id, orchestrator)
             return
         self._pending[workflow.transaction_id] = end
-        if not self._spawn(self._decide(end, orchestrator, store, own=own)):
+        if not self._background.run(self._decide(end, orchestrator, store, own=own), "workflow"):
             self._decided(end, recorded=True)
 
     def _owns(self, owner: object) -> bool:
@@ -150,7 +150,7 @@ class Ends:
 
     def _claim_later(self, end: End, store: Any) -> None:
         if self._pending.get(end.workflow.transaction_id) is end:
-            self._spawn(self._claim(end, store, otherwise=False))
+            self._background.run(self._claim(end, store, otherwise=False), "workflow")
 
     async def _claim(self, end: End, store: Any, *, otherwise: bool) -> None:
         """Claim an end in the store and record it, if no other process has claimed it.
@@ -221,14 +221,14 @@ class Ends:
         peers = self._peers_of(workflow_id)
         delay = peers.asked + self._interval - time.monotonic()
         if delay <= 0:
-            self._spawn(self._ask(peers, orchestrator))
+            self._background.run(self._ask(peers, orchestrator), "workflow")
         elif not peers.scheduled and (peers.unclaimed or peers.results):
             peers.scheduled = True
             loop.call_later(delay, self._look_again, peers, orchestrator, context=contextvars.Context())
 
     def _look_again(self, peers: _Peers, orchestrator: Any) -> None:
         peers.scheduled = False
-        self._spawn(self._ask(peers, orchestrator))
+        self._background.run(self._ask(peers, orchestrator), "workflow")
 
     async def _ask(self, peers: _Peers, orchestrator: Any) -> None:
         peers.asked = time.monotonic()
@@ -252,34 +252,11 @@ class Ends:
             for worker, count in results.items():
                 self._duplicated(worker, count)
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> bool:
-        """Run a coroutine beside the application, in a context of its own whose Redis calls are not traced."""
-        try:
-            context = contextvars.Context()
-            context.run(context_api.attach, context_api.set_value("suppress_instrumentation", True, Context()))
-            task: asyncio.Task[None] = context.run(asyncio.get_running_loop().create_task, self._guarded(coroutine))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        except Exception:
-            coroutine.close()
-            self._telemetry.guard.caught("workflow")
-            return False
-        return True
-
-    async def _guarded(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        try:
-            await coroutine
-        except Exception:
-            self._telemetry.guard.caught("workflow")
-
 
 def _client(orchestrator: Any, part: str) -> Any:
-    """Return the Redis client of an orchestrator's bus or store, if it can be used beside the application's calls."""
-    owner = getattr(orchestrator, part, None)
-    client = getattr(owner, "redis_client", None)
-    # A client that has been closed would connect again, and stay connected.
-    running = getattr(orchestrator, "_running", True) and getattr(owner, "_running", True)
-    return client if running and has_room(client) else None
+    """Return the Redis client of an orchestrator's bus or store, while the orchestrator runs."""
+    running = getattr(orchestrator, "_running", True)
+    return client_of(getattr(orchestrator, part, None)) if running else None
 
 
 async def _set_claim(store: Any, transaction_id: str, instance: str) -> Any:

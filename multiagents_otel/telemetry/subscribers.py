@@ -9,22 +9,25 @@ from typing import Any, Final
 _FEW_CONNECTIONS: Final = 16
 
 
-def has_room(client: Any) -> bool:
-    """Whether a Redis client can take a command beside the application's: it is async, with connections to spare."""
+def client_of(owner: object) -> Any:
+    """Return the Redis client of a bus or store that takes a command beside the application's; None if it does not.
+
+    It has to be async, of a bus that runs (a closed client would connect again), with connections to spare.
+    """
+    client = getattr(owner, "redis_client", None)
     if not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
-        return False
+        return None
     limit = getattr(getattr(client, "connection_pool", None), "max_connections", None)
-    return not isinstance(limit, int) or limit >= _FEW_CONNECTIONS
-
-
-def is_cluster(client: Any) -> bool:
-    """Whether a client is a Redis Cluster's, which answers for one node."""
-    return any(cls.__name__ == "RedisCluster" for cls in type(client).__mro__)
+    few = isinstance(limit, int) and limit < _FEW_CONNECTIONS
+    return None if few or not getattr(owner, "_running", True) else client
 
 
 async def subscribers(client: Any, channels: Iterable[str]) -> dict[str, int] | None:
-    """Ask Redis for the subscribers of channels, those by a pattern left out; None where it can't or does not say."""
-    if is_cluster(client) or not has_room(client):
+    """Ask Redis for the subscribers of channels, those by a pattern left out; None where it can't or does not say.
+
+    A Redis Cluster answers for one node.
+    """
+    if client is None or any(cls.__name__ == "RedisCluster" for cls in type(client).__mro__):
         return None
     try:
         answer = await client.pubsub_numsub(*channels)

@@ -24,14 +24,18 @@ from multiagents_otel.config import matches
 from multiagents_otel.processing.sampling import in_critical_baggage
 from multiagents_otel.semconv import WorkflowStatus
 from multiagents_otel.telemetry import current
+from multiagents_otel.telemetry.background import Background
 from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
 from multiagents_otel.telemetry.ends import End, Ends
+from multiagents_otel.telemetry.event import Event
 from multiagents_otel.telemetry.failure import Failure, cause_of
 from multiagents_otel.telemetry.identity import Identity, can_pin, decide
 from multiagents_otel.telemetry.in_flight import Flight, InFlight
 from multiagents_otel.telemetry.keeping import can_keep, earlier_steps, keep
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import finish
+from multiagents_otel.telemetry.receivers import Receivers
+from multiagents_otel.telemetry.sending import UNDELIVERED
 from multiagents_otel.telemetry.stalls import Stalls
 from multiagents_otel.telemetry.workflow import Step, Workflow, elapsed, from_metadata, has_duration, to_metadata
 
@@ -50,7 +54,9 @@ class Workflows:
         self._ledger = telemetry.ledger
         self._active: dict[str, Workflow] = {}
         self._stalls = Stalls(telemetry, self._remember)
-        self.ends = Ends(telemetry, self._record)
+        background = Background(telemetry.guard)
+        self.ends = Ends(telemetry, background, self._record)
+        self.receivers = Receivers(background, self._duplicated, self._undelivered)
         self._ended: dict[str, None] = {}
         self._workers: dict[str, Mapping[str, str]] = {}
         self.in_flight = InFlight(telemetry.options.stall_grace, self._late)
@@ -63,6 +69,7 @@ class Workflows:
         """Let go of everything: after ``uninstrument()`` nothing more is emitted."""
         self.in_flight.clear()
         self.ends.clear()
+        self.receivers.clear()
         self._active.clear()
         self._stalls.stalled.clear()
 
@@ -394,15 +401,40 @@ class Workflows:
     # --- workflows that cannot end -------------------------------------------------------------
 
     def _late(self, flight: Flight) -> None:
+        self._stall(flight, Failure(semconv.STALLED, f"no result within {flight.timeout:g} s and the grace after it"))
+
+    def _stall(self, flight: Flight, failure: Failure) -> None:
         workflow, step = flight.workflow, flight.step
         if workflow is None or step is None or step not in workflow.steps:
             return
         try:
-            failure = Failure(semconv.STALLED, f"no result within {flight.timeout:g} s and the grace after it")
             self.end_step(workflow, step, failure)
             self.end(workflow, WorkflowStatus.STALLED, failure)
         except Exception:
             self._telemetry.guard.caught("stall")
+
+    def _undelivered(self, event: Event) -> None:
+        """An event that only tools have received: a command that is answered all the same was delivered."""
+        flight = None
+        if event.kind == semconv.COMMAND_EVENT:
+            flight = self.in_flight.remove(event.id) if event.id is not None else None
+            if flight is None:
+                return
+        self._ledger.add(semconv.EVENTS_UNDELIVERED, (event.kind, self._ledger.worker(event.subject)))
+        self._ledger.add(semconv.EVENTS, (event.kind, semconv.ERROR))
+        if flight is not None:
+            self._stall(flight, UNDELIVERED)
+
+    def _duplicated(self, event: Event, subscribers: int) -> None:
+        worker = self._ledger.worker(event.worker)
+        self._ledger.add(semconv.COMMANDS_DUPLICATED, (worker,))
+        self._telemetry.warn_once(
+            f"duplicated {worker}",
+            "a command for worker %r reached %d receivers: pub/sub delivers to every subscriber, so each of them "
+            "runs it and its workflow may go wrong; run one WorkerManager for each worker type",
+            worker,
+            subscribers,
+        )
 
     def _count(self, workflows: Mapping[str, Workflow]) -> dict[tuple[str, ...], int]:
         counts: dict[tuple[str, ...], int] = {}
