@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
 import signal
+import sys
 import threading
 from collections import Counter
+from contextlib import closing
+from pathlib import Path
 
-from tests.integration.conftest import Orders, arrived
+from tests.integration.conftest import RESULTS, Orders, arrived
+from tests.support.ports import free_port
 from tests.support.processes import Process
 from tests.support.receiver import OtlpReceiver
 from tests.support.redis_server import RedisServer
@@ -141,3 +147,77 @@ def test_orchestrators_of_two_definitions_that_share_a_worker_are_no_duplicates(
         assert "reach more than one orchestrator" not in process.output
     assert ends(orders.receiver) == len(roots(orders.receiver.spans)) == 6
     assert orders.receiver.total("multiagents.results.duplicated") == 0
+
+
+WEB = """
+import asyncio, json, logging, os
+from urllib.parse import parse_qsl
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        await start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await stop()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    payload = dict(parse_qsl(scope["query_string"].decode()))
+    from tests.support.sagas import order_payload, run_order
+    transaction = await run_order(app.orchestrator, order_payload(fail_at=payload.get("fail_at")))
+    body = json.dumps([transaction, os.getpid()]).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+async def start():
+    from multiagents_otel import auto_instrument
+    auto_instrument(stall_grace=1.0)
+    import structlog
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    from multiagents.orchestrator.orchestrator import Orchestrator
+    from tests.support.sagas import SilentLogger, order_workflow, redis_parts
+    app.bus, store = redis_parts(os.environ["REDIS_URL"])
+    app.orchestrator = Orchestrator(order_workflow(), app.bus, store, logger=SilentLogger())
+    await app.bus.start()
+    await app.orchestrator.start()
+
+async def stop():
+    await app.orchestrator.stop()
+    await app.bus.stop()
+"""
+
+
+def test_gunicorn_with_two_workers_one_of_them_killed_and_replaced(orders: Orders, tmp_path: Path) -> None:
+    (tmp_path / "shop_web.py").write_text(WEB)
+    receiver, port = orders.receiver, free_port()
+    worker = orders.worker()
+    environment = {**receiver.environment("http/protobuf", 100), "OTEL_SERVICE_NAME": "web"}
+    environment["REDIS_URL"] = orders.redis.url
+    command = ["-m", "gunicorn", "-w", "2", "-k", "uvicorn.workers.UvicornWorker", "-b", f"127.0.0.1:{port}"]
+    argv = [sys.executable, "-W", "ignore", *command, "--chdir", str(tmp_path), "shop_web:app"]
+    with Process(argv, env=environment) as server:
+        orders.redis.wait_subscribed(*RESULTS, count=2, timeout=60)
+        transactions: set[str] = set()
+        pids: set[int] = set()
+        while len(transactions) < 60 or len(pids) < 2:
+            transaction, pid = order_by_web(port, failing=len(transactions) % 3 == 0)
+            transactions.add(transaction)
+            pids.add(pid)
+        arrived(receiver, lambda received: len(roots(received.spans)) >= 10)
+        worker.signal(signal.SIGSTOP)
+        arrived(receiver, lambda received: len(roots(received.spans)) == ends(received) == claims(orders.redis))
+        os.kill(min(pids), signal.SIGKILL)
+        server.wait_line("was sent SIGKILL", timeout=60)
+        orders.redis.wait_subscribed(*RESULTS, count=2, timeout=60)
+        worker.signal(signal.SIGCONT)
+        check_exact(orders, transactions)
+        assert receiver.total("multiagents.results.duplicated") > 0
+        server.terminate()
+    orders.stop(worker)
+
+
+def order_by_web(port: int, *, failing: bool) -> tuple[str, int]:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("GET", "/?fail_at=charge_payment" if failing else "/")
+        transaction, pid = json.loads(connection.getresponse().read())
+    return str(transaction), int(pid)
