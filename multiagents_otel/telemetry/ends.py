@@ -15,7 +15,9 @@ import asyncio
 import contextvars
 import logging
 import time
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
@@ -122,7 +124,7 @@ class Ends:
         peers = self._peers_of(workflow.workflow_id)
         if own and not peers.several:
             self._record(end)
-            if len(peers.unclaimed) < _CAPACITY:
+            if len(peers.unclaimed) < _CAPACITY and _client(orchestrator, "event_bus") is not None:
                 peers.unclaimed[workflow.transaction_id] = None
             self._look(workflow.workflow_id, orchestrator)
             return
@@ -162,9 +164,8 @@ class Ends:
         """
         recorded = otherwise
         try:
-            recorded = bool(await _set_claim(store, end.workflow.transaction_id, self.instance))
-        except Exception:
-            _logger.debug("the end of a workflow could not be claimed", exc_info=True)
+            claimed = await _set_claim(store, end.workflow.transaction_id, self.instance)
+            recorded = otherwise if claimed is None else claimed
         finally:
             self._decided(end, recorded=recorded)
 
@@ -221,14 +222,20 @@ class Ends:
         peers = self._peers_of(workflow_id)
         delay = peers.asked + self._interval - time.monotonic()
         if delay <= 0:
+            peers.scheduled = False
             self._background.run(self._ask(peers, orchestrator), "workflow")
         elif not peers.scheduled and (peers.unclaimed or peers.results):
-            peers.scheduled = True
-            loop.call_later(delay, self._look_again, peers, orchestrator, context=contextvars.Context())
+            with suppress(TypeError):  # no weak references to it
+                # Weakly: the timer must not keep what the application has dropped.
+                ref = weakref.ref(orchestrator)
+                loop.call_later(delay, self._look_again, peers, ref, context=contextvars.Context())
+                peers.scheduled = True
 
-    def _look_again(self, peers: _Peers, orchestrator: Any) -> None:
+    def _look_again(self, peers: _Peers, ref: Callable[[], Any]) -> None:
+        orchestrator = ref()
+        if peers.scheduled and orchestrator is not None:
+            self._background.run(self._ask(peers, orchestrator), "workflow")
         peers.scheduled = False
-        self._background.run(self._ask(peers, orchestrator), "workflow")
 
     async def _ask(self, peers: _Peers, orchestrator: Any) -> None:
         peers.asked = time.monotonic()
@@ -244,10 +251,7 @@ class Ends:
         for transaction_id in [*peers.unclaimed] if peers.several else unclaimed:
             peers.unclaimed.pop(transaction_id, None)
             if peers.several and (store := _client(orchestrator, "state_store")) is not None:
-                try:
-                    await _set_claim(store, transaction_id, self.instance)
-                except Exception:
-                    self._telemetry.guard.caught("workflow")
+                await _set_claim(store, transaction_id, self.instance)
         if peers.several:
             for worker, count in results.items():
                 self._duplicated(worker, count)
@@ -259,5 +263,10 @@ def _client(orchestrator: Any, part: str) -> Any:
     return client_of(getattr(orchestrator, part, None)) if running else None
 
 
-async def _set_claim(store: Any, transaction_id: str, instance: str) -> Any:
-    return await store.set(f"{_CLAIM}{transaction_id}", instance, nx=True, ex=_CLAIM_SECONDS)
+async def _set_claim(store: Any, transaction_id: str, instance: str) -> bool | None:
+    """Return whether this process has claimed an end; None where Redis is out of reach, or refuses."""
+    try:
+        return bool(await store.set(f"{_CLAIM}{transaction_id}", instance, nx=True, ex=_CLAIM_SECONDS))
+    except Exception:
+        _logger.debug("the end of a workflow could not be claimed", exc_info=True)
+        return None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -48,20 +49,7 @@ def block_orchestrator(_worker: Process, orchestrator: Process) -> Callable[[], 
     return lambda: orchestrator.wait_line("done block")
 
 
-def stop_twice(_worker: Process, orchestrator: Process) -> Callable[[], object]:
-    """Hardly continued it is stopped again."""
-
-    def resume() -> None:
-        orchestrator.signal(signal.SIGCONT)
-        orchestrator.signal(signal.SIGSTOP)
-        pass_by(1.0)
-        orchestrator.signal(signal.SIGCONT)
-
-    orchestrator.signal(signal.SIGSTOP)
-    return resume
-
-
-PAUSES = {"stopped": stop_orchestrator, "blocked": block_orchestrator, "stopped twice": stop_twice}
+PAUSES = {"stopped": stop_orchestrator, "blocked": block_orchestrator}
 
 
 @pytest.mark.parametrize("pause", PAUSES)
@@ -110,12 +98,12 @@ def test_a_wall_clock_that_is_set_an_hour_ahead_in_the_midst_stalls_nothing(orde
         assert longest_mean(receiver, f"multiagents.{metric}") < 60, metric
 
 
-@pytest.mark.parametrize("stopped", ["worker", "redis", "worker and redis", "all"])
+@pytest.mark.parametrize("stopped", ["worker", "redis", "all"])
 def test_what_others_pauses_stall_recovers_with_one_root_each(orders: Orders, stopped: str) -> None:
     receiver = orders.receiver
     worker, orchestrator = held_orders(orders)
-    pids = {"worker": [worker.pid], "redis": [orders.redis.pid], "worker and redis": [worker.pid, orders.redis.pid]}
-    pids["all"] = [*pids["worker and redis"], orchestrator.pid]
+    pids = {"worker": [worker.pid], "redis": [orders.redis.pid]}
+    pids["all"] = [worker.pid, orders.redis.pid, orchestrator.pid]
     stopping(pids[stopped], signal.SIGSTOP)
     try:
         pass_by()
@@ -134,10 +122,8 @@ def test_what_others_pauses_stall_recovers_with_one_root_each(orders: Orders, st
         assert ended(receiver).get("stalled", 0) == 0
 
 
-def stopping(pids: object, number: int) -> None:
-    import os
-
-    for pid in pids:  # type: ignore[attr-defined]
+def stopping(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
         os.kill(pid, number)
 
 
