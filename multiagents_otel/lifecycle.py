@@ -12,6 +12,7 @@ from opentelemetry.sdk.resources import Resource
 from multiagents_otel import semconv
 from multiagents_otel.ending import ENDING, bounded
 from multiagents_otel.fork_safe import forget_measurements
+from multiagents_otel.telemetry.drops import DROPS
 from multiagents_otel.telemetry.forking import on_fork
 
 _logger = logging.getLogger("multiagents_otel")
@@ -46,10 +47,12 @@ class Lifecycle:
         calls = [_method(provider, "shutdown") for provider in self._owned]
         calls += [_method(provider, "force_flush") for provider in others]
         if not bounded(calls, self._timeout):
+            lost = DROPS.close()
             _logger.warning(
                 "telemetry was still queued when the process ended: the backend did not take it within %g s "
-                "(flush_timeout)",
+                "(flush_timeout)%s",
                 self._timeout,
+                f"; dropped: {lost}" if lost else "",
             )
 
     def _in_child(self) -> None:

@@ -34,10 +34,12 @@ from multiagents_otel.processing.exporters import (
     RedactingLogExporter,
     RedactingMetricExporter,
     RedactingSpanExporter,
+    exporter_holders,
     redact_exporters,
     redact_reader,
 )
 from multiagents_otel.processing.redaction import in_force
+from multiagents_otel.telemetry.drops import DROPS, observe_answers
 from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.version import __version__
 
@@ -95,6 +97,7 @@ def ensure(given: Mapping[str, Any], resource_attributes: Mapping[str, str] | No
         for signal in missing:
             try:
                 built[signal] = builders[signal](resource)
+                _count_drops(built[signal])
             except Exception as exception:
                 _logger.error("the %s pipeline could not be built, they are not exported: %s", signal, exception)
     return Pipeline({**there, **built}, frozenset(built))
@@ -125,6 +128,11 @@ def why_nothing() -> str:
     return "no exporter could be made"
 
 
+def _count_drops(provider: Any) -> None:
+    for signal, holder in exporter_holders(provider):
+        DROPS.watch(signal, holder)
+
+
 def _disabled() -> bool:
     return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
@@ -143,6 +151,7 @@ def _from_file(attributes: Mapping[str, str]) -> Pipeline:
     attributes = {semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()), **attributes}  # one for all of them
     for provider in configured.values():
         redact_exporters(provider)
+        _count_drops(provider)
         if (user := resource_of(provider)) is not None:
             add_to_resource(provider, _ours(user, attributes))
     return Pipeline(configured, frozenset(configured))
@@ -200,7 +209,9 @@ def exporters(signal: str) -> list[Any]:
 def _exporter(signal: str, name: str) -> Any:
     factory = _load(f"opentelemetry_{signal}_exporter", _entry_name(signal, name))
     # A reader (Prometheus') is no exporter, and has no connection.
-    return factory() if isinstance(factory, type) and issubclass(factory, MetricReader) else ProcessExporter(factory)
+    if isinstance(factory, type) and issubclass(factory, MetricReader):
+        return factory()
+    return ProcessExporter(lambda: observe_answers(factory()))
 
 
 def _entry_name(signal: str, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -187,6 +188,19 @@ def test_two_orchestrators_and_clocks_that_differ_are_found(receiver: OtlpReceiv
     assert found["multiagents.events.clock_skew"] == [
         ["warning", "1 x Event can't have been published when the publisher's clock says"]
     ]
+
+
+def test_telemetry_that_was_dropped_is_a_fault(receiver: OtlpReceiver, redis: RedisServer) -> None:
+    program = _program("import multiagents_otel\nmultiagents_otel.auto_instrument()")
+    variables = {
+        **receiver.environment("http/protobuf"),
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{receiver.http_endpoint}/nothing/here",
+    }
+    status, found = _examined(*program, REDIS_URL=redis.url, OTEL_SERVICE_NAME="orders", **variables)
+    assert status == 1
+    [[level, what]] = found["multiagents.otel.dropped"]
+    assert level == "fault"
+    assert re.fullmatch(r"[1-9]\d* items of traces were recorded and not exported: export_failed", what)
 
 
 def test_packages_outside_their_ranges_are_told_with_what_to_install(tmp_path: Path) -> None:
