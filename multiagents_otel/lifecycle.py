@@ -43,7 +43,7 @@ class Lifecycle:
         if self._done:
             return
         self._done = True
-        others = [provider for provider in self._providers if provider not in self._owned]
+        others = [each for each in self._providers if not any(each is owned for owned in self._owned)]
         calls = [_method(provider, "shutdown") for provider in self._owned]
         calls += [_method(provider, "force_flush") for provider in others]
         if not bounded(calls, self._timeout):

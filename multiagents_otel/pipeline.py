@@ -8,15 +8,15 @@ from __future__ import annotations
 import logging
 import os
 import random
-import re
 import uuid
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple
 
 from opentelemetry import metrics, trace
-from opentelemetry._logs import NoOpLoggerProvider, get_logger_provider, set_logger_provider
+from opentelemetry._logs import get_logger_provider, set_logger_provider
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
@@ -28,6 +28,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 
 from multiagents_otel import semconv
+from multiagents_otel.config.environment import corrected_environment, protocol_of
 from multiagents_otel.fork_safe import ForkSafeReader, ProcessExporter
 from multiagents_otel.lifecycle import add_to_resource, resource_of
 from multiagents_otel.processing.exporters import (
@@ -41,6 +42,7 @@ from multiagents_otel.processing.exporters import (
 from multiagents_otel.processing.redaction import in_force
 from multiagents_otel.telemetry.drops import DROPS, observe_answers
 from multiagents_otel.telemetry.forking import on_fork
+from multiagents_otel.telemetry.providers import is_set
 from multiagents_otel.version import __version__
 
 _logger = logging.getLogger("multiagents_otel")
@@ -49,7 +51,6 @@ SIGNALS: Final = ("traces", "metrics", "logs")
 _EXPORT_INTERVAL_MS: Final = 30_000.0
 _RATIO_OR_ALWAYS: Final = ("always_on", "always_off", "traceidratio")
 _SDK_SAMPLERS: Final = frozenset({*_RATIO_OR_ALWAYS, *(f"parentbased_{name}" for name in _RATIO_OR_ALWAYS)})
-_GRPC_PORT: Final = re.compile(r":4317/?$")
 _PROTOCOLS: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 
 
@@ -62,17 +63,12 @@ class Pipeline(NamedTuple):
 
 def present() -> dict[str, Any]:
     """The providers that somebody has set globally, by signal."""
-    found: dict[str, Any] = {}
-    if not isinstance(provider := trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        found["traces"] = provider
-    # The API's proxies for meters and loggers have no public class: what is not one of them was set.
-    if not type(meters := metrics.get_meter_provider()).__name__.startswith("_Proxy"):
-        found["metrics"] = meters
-    if type(logs := get_logger_provider()).__name__ != "ProxyLoggerProvider" and not isinstance(
-        logs, NoOpLoggerProvider
-    ):
-        found["logs"] = logs
-    return found
+    providers = {
+        "traces": trace.get_tracer_provider(),
+        "metrics": metrics.get_meter_provider(),
+        "logs": get_logger_provider(),
+    }
+    return {signal: provider for signal, provider in providers.items() if is_set(provider)}
 
 
 def ensure(given: Mapping[str, Any], resource_attributes: Mapping[str, str] | None = None) -> Pipeline:
@@ -198,7 +194,7 @@ def exporters(signal: str) -> list[Any]:
         try:
             made.append(_exporter(signal, name))
         except Exception as exception:
-            faults.append(str(exception))
+            faults.append(f"{exception} (OTEL_{signal.upper()}_EXPORTER)")
     if faults and not made:
         raise ValueError("; ".join(faults))
     for fault in faults:
@@ -211,25 +207,22 @@ def _exporter(signal: str, name: str) -> Any:
     # A reader (Prometheus') is no exporter, and has no connection.
     if isinstance(factory, type) and issubclass(factory, MetricReader):
         return factory()
-    return ProcessExporter(lambda: observe_answers(factory()))
+    return ProcessExporter(partial(_made, factory))
+
+
+def _made(factory: Callable[[], Any]) -> Any:
+    """Call an exporter's factory, which reads the environment in a forked child again."""
+    with corrected_environment():
+        return observe_answers(factory())
 
 
 def _entry_name(signal: str, name: str) -> str:
     if name != "otlp":
         return name
-    protocol = _otlp(signal, "PROTOCOL")
-    if not protocol:
-        # HTTP by default, as OpenTelemetry's specification recommends: a child that is forked while gRPC is at work
-        # may never export. An endpoint on gRPC's own port means gRPC all the same.
-        protocol = "grpc" if _GRPC_PORT.search(_otlp(signal, "ENDPOINT")) else "http/protobuf"
+    protocol = protocol_of(signal, os.environ)
     if protocol not in _PROTOCOLS:
         raise ValueError(f"OTLP protocol {protocol!r} is not one of {', '.join(_PROTOCOLS)}")
     return _PROTOCOLS[protocol]
-
-
-def _otlp(signal: str, setting: str) -> str:
-    own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_{setting}", "").strip()
-    return own or os.environ.get(f"OTEL_EXPORTER_OTLP_{setting}", "").strip()
 
 
 def _load(group: str, name: str) -> Any:

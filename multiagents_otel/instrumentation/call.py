@@ -10,6 +10,7 @@ from opentelemetry.context import Context, get_current
 
 from multiagents_otel.telemetry import current
 from multiagents_otel.telemetry.failure import Failure
+from multiagents_otel.telemetry.json_values import name_of
 from multiagents_otel.telemetry.workflow import Workflow
 
 
@@ -24,6 +25,7 @@ class Call:
         result: the event that it is a call with.
         loading: the saga is being loaded.
         orchestrator: the one that is called.
+        transaction_id: the saga's, once the call is over.
     """
 
     __slots__ = (
@@ -39,6 +41,7 @@ class Call:
         "start_ns",
         "starting",
         "swallowed",
+        "transaction_id",
         "workflow",
     )
 
@@ -56,6 +59,15 @@ class Call:
         self.swallowed: BaseException | None = None
         self.ended = False
         self.loading = False
+        self.transaction_id: object = None
+
+    def release(self) -> None:
+        """Drop what is the application's: a connection that was opened inside keeps the context, and this with it."""
+        workflow = self.workflow
+        if workflow is not None and workflow.ended:
+            workflow.saga = workflow.recorded_exception = None
+        self.transaction_id = getattr(self.saga, "transaction_id", None)
+        self.saga = self.result = self.failure = self.swallowed = self.orchestrator = None
 
 
 CALL: Final[ContextVar[Call | None]] = current.CALL
@@ -63,4 +75,4 @@ CALL: Final[ContextVar[Call | None]] = current.CALL
 
 def definition_of(orchestrator: Any) -> str:
     """The id of an orchestrator's workflow definition: ``workflow.id``."""
-    return str(orchestrator.workflow.get_id())
+    return name_of(orchestrator.workflow.get_id())

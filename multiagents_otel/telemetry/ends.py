@@ -175,6 +175,7 @@ class Ends:
                 self._record(end)
             except Exception:
                 self._telemetry.guard.caught("workflow")
+        end.workflow.saga = end.workflow.recorded_exception = None  # the application's
 
     # --- results that several orchestrators handle -----------------------------------------------
 

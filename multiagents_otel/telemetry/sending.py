@@ -52,6 +52,10 @@ class Stage:
         self.swallowed: BaseException | None = None
         self.recorded: BaseException | None = None
 
+    def release(self) -> None:
+        """Drop what a context that is kept must not keep."""
+        self.swallowed = self.recorded = None
+
     def awaits(self, transaction_id: str, step: object) -> bool:
         """Whether it is the start of such a step, whose command has not been published yet."""
         own = self.step
@@ -100,7 +104,7 @@ class Sending(Operation):
         super().__init__(telemetry, ambient)
         self._workflows = workflows
         self._info = info
-        self.bus = bus
+        self.bus: object = bus
         self.receivers: int | None = None
         self.cluster = False
         self._channel: object = None
@@ -161,7 +165,10 @@ class Sending(Operation):
         if options.publish_hook is not None:
             telemetry.call_hook("publish_hook", self.span, name, data)
         carrier: dict[str, Any] = {}
-        telemetry.propagation.inject(carrier, self.context, parent)
+        try:
+            telemetry.propagation.inject(carrier, self.context, parent)
+        except Exception:
+            telemetry.guard.caught("publish")
         carrier[semconv.CARRIER_PUBLISHED] = self.start_ns
         telemetry.delays.note(self.start_ns, self.start)
         if transaction_id is not None:
@@ -326,6 +333,12 @@ class Sending(Operation):
         super().forget()
         self._sending_token = None
         self.end(None)
+        self.release()
+
+    def release(self) -> None:
+        """Drop what is the application's: a connection that was opened inside keeps the context, and this with it."""
+        self.bus = self.data = self._given = self._before = None
+        self._stage = self._workflow = self._inside = None
 
     def succeeded(self) -> None:
         """``publish`` returned."""

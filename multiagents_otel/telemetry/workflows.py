@@ -364,6 +364,8 @@ class Workflows:
             self._telemetry.tell("workflow_ended", workflow, status, failure, end.seconds)
         if status is WorkflowStatus.STALLED:
             self._stalls.tell(workflow, failure)
+        else:
+            workflow.ended = True
 
     def _emit_root(self, end: End) -> Span:
         workflow, status, failure = end.workflow, end.status, end.failure

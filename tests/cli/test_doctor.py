@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -67,10 +68,16 @@ def receiver() -> Iterator[OtlpReceiver]:
         yield receiver
 
 
-def _examined(*argv: str, **environment: str) -> tuple[int, dict[str, list[Any]]]:
-    """The exit status, and what was found that is not fine: topics and their findings' levels and texts."""
+def _examined(*argv: str, until: str = "", **environment: str) -> tuple[int, dict[str, list[Any]]]:
+    """The exit status, and what was found that is not fine: topics and their findings' levels and texts.
+
+    ``until``: the doctor is interrupted, as by Ctrl-C, when its program has printed this.
+    """
     with Process([*_DOCTOR, "--json", *argv], env=environment) as doctor:
-        status = doctor.wait(60)
+        if until:
+            doctor.wait_line(until, 180)
+            doctor.signal(signal.SIGINT)
+        status = doctor.wait(180)
         text = doctor.output
     findings = json.loads(text[text.index("[\n") : text.rindex("]") + 1])
     found: dict[str, list[Any]] = {}
@@ -287,11 +294,27 @@ def test_another_wrapper_of_the_same_calls_is_told_with_its_module(
 def test_a_program_that_runs_for_ever_is_ended_and_what_it_prints_is_not_lost(
     receiver: OtlpReceiver, redis: RedisServer
 ) -> None:
-    for_ever = "import multiagents_otel\nmultiagents_otel.auto_instrument()\nprint('it runs', flush=True)"
-    program = _program(for_ever)
-    program[-1] = program[-1].replace("await ended.wait()", "await asyncio.Event().wait()")
+    program = _program("import multiagents_otel\nmultiagents_otel.auto_instrument()")
+    program[-1] = program[-1].replace(
+        "await ended.wait()", "await ended.wait(); print('it runs', flush=True); await asyncio.Event().wait()"
+    )
     environment = {"REDIS_URL": redis.url, "OTEL_SERVICE_NAME": "orders", **receiver.environment()}
-    assert _examined("--seconds", "3", *program, **environment) == (0, {"poll loop": [_POLLS]})
+    assert _examined(*program, until="it runs", **environment) == (0, {"poll loop": [_POLLS]})
+
+
+def test_a_program_that_runs_for_ever_is_ended_after_the_given_seconds(receiver: OtlpReceiver) -> None:
+    program = [sys.executable, "-c", "import threading; threading.Event().wait()"]
+    status, found = _examined("--seconds", "1", *program, OTEL_SERVICE_NAME="orders", **receiver.environment())
+    assert status == 1
+    assert found["program"][0][1].endswith(f"and ended with {-signal.SIGINT}")
+
+
+def test_a_wrong_variable_is_a_warning_and_the_rest_is_examined(receiver: OtlpReceiver) -> None:
+    wrong = {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many", "OTEL_PROPAGATORS": "nonsense"}
+    status, found = _examined(OTEL_SERVICE_NAME="orders", **receiver.environment(), **wrong)
+    assert status == 0
+    assert found.keys() == wrong.keys()
+    assert "not 'many': its default (128) is used" in found["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"][0][1]
 
 
 def test_wrong_usage_is_told() -> None:

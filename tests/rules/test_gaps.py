@@ -56,10 +56,28 @@ FAULTS: Final = (
         "MultiAgentsCommandsDuplicated",
     ),
     Fault(
+        "result_duplicated",
+        f'multiagents_results_duplicated_total{{{_PROCESS},worker_name="w"}}',
+        _PROBES,
+        "MultiAgentsResultsDuplicated",
+    ),
+    Fault(
+        "clock_skew",
+        f'multiagents_events_clock_skew_total{{{_PROCESS},event_type="CommandEvent"}}',
+        _PROBES,
+        "MultiAgentsClockSkew",
+    ),
+    Fault(
         "stalled",
         f'multiagents_workflow_stalls_total{{{_PROCESS},workflow_id="order"}}',
         _PROBES,
         "MultiAgentsWorkflowsStalled",
+    ),
+    Fault(
+        "dropped",
+        f'multiagents_otel_dropped_total{{{_PROCESS},signal="traces",reason="queue_full"}}',
+        _PROBES,
+        "MultiAgentsTelemetryDropped",
     ),
     Fault("stale", f'multiagents_events_stale_total{{{_PROCESS},worker_name="w"}}', _PROBES, "MultiAgentsStaleResults"),
     Fault(
