@@ -256,6 +256,13 @@ EVENTS_STALE = Instrument(
     "Results that no step of a workflow was waiting for: late, doubled, or of another orchestrator.",
     (WORKER_NAME,),
 )
+EVENTS_CLOCK_SKEW = Instrument(
+    "multiagents.events.clock_skew",
+    COUNTER,
+    "{event}",
+    "Events that can't have been published when their publisher's clock says: no time since then is recorded.",
+    (EVENT_TYPE,),
+)
 EVENTS_PUBLISH_ERRORS = Instrument(
     "multiagents.events.publish_errors",
     COUNTER,
@@ -268,6 +275,13 @@ COMMANDS_DUPLICATED = Instrument(
     COUNTER,
     "{command}",
     "Commands that reached more than one receiver: each of them runs the command.",
+    (WORKER_NAME,),
+)
+RESULTS_DUPLICATED = Instrument(
+    "multiagents.results.duplicated",
+    COUNTER,
+    "{result}",
+    "Results that more than one orchestrator of a workflow handled: each of them executes the next step.",
     (WORKER_NAME,),
 )
 EVENTS_IN_FLIGHT = Instrument(
@@ -455,8 +469,10 @@ INSTRUMENTS: Final[tuple[Instrument, ...]] = (
     EVENT_QUEUE_TIME,
     EVENTS_UNDELIVERED,
     EVENTS_STALE,
+    EVENTS_CLOCK_SKEW,
     EVENTS_PUBLISH_ERRORS,
     COMMANDS_DUPLICATED,
+    RESULTS_DUPLICATED,
     EVENTS_IN_FLIGHT,
     EVENT_SIZE,
     LISTENER_ACTIVE,

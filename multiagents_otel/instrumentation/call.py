@@ -24,6 +24,7 @@ class Call:
         ended: the saga had already ended when it was loaded.
         result: the event that it is a call with.
         loading: the saga is being loaded.
+        orchestrator: the one that is called.
         transaction_id: the saga's, once the call is over.
     """
 
@@ -33,6 +34,7 @@ class Call:
         "ended",
         "failure",
         "loading",
+        "orchestrator",
         "result",
         "saga",
         "start",
@@ -43,7 +45,8 @@ class Call:
         "workflow",
     )
 
-    def __init__(self, result: Any = None, *, starting: bool = False) -> None:
+    def __init__(self, orchestrator: Any, result: Any = None, *, starting: bool = False) -> None:
+        self.orchestrator = orchestrator
         self.result = result
         self.starting = starting
         self.start_ns = time_ns()
@@ -64,7 +67,7 @@ class Call:
         if workflow is not None and workflow.ended:
             workflow.saga = workflow.recorded_exception = None
         self.transaction_id = getattr(self.saga, "transaction_id", None)
-        self.saga = self.result = self.failure = self.swallowed = None
+        self.saga = self.result = self.failure = self.swallowed = self.orchestrator = None
 
 
 CALL: Final[ContextVar[Call | None]] = current.CALL

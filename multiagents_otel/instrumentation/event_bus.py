@@ -45,7 +45,7 @@ class EventBusInstrumentation:
         self._client_classes: ByIdentity[object] = ByIdentity()
         self.buses = Buses()
         self.handlers = Handlers(telemetry, workflows, patches, self.buses)
-        self.lag = LoopLag(telemetry)
+        self.lag = LoopLag(telemetry, workflows.in_flight.resumed)
         telemetry.instruments.gauges[semconv.LISTENER_ACTIVE.name] = self._listeners
 
     def table(self) -> list[Patch]:
@@ -240,8 +240,9 @@ class EventBusInstrumentation:
         ) -> None:
             try:
                 message = args[1] if len(args) > 1 else kwargs.get("message")
+                channel = args[0] if args else kwargs.get("channel")
                 cluster = any(cls.__name__ == "RedisCluster" for cls in type(client).__mro__)
-                sending.reached(receivers, message, cluster=cluster)
+                sending.reached(receivers, channel, message, cluster=cluster)
             except Exception:
                 guard.caught("publish")
 

@@ -23,7 +23,9 @@ from multiagents_otel.telemetry.bus import Buses, BusInfo
 from multiagents_otel.telemetry.by_identity import ByIdentity
 from multiagents_otel.telemetry.core import Telemetry, suppressed
 from multiagents_otel.telemetry.delivery import Delivery, Message, Messages
+from multiagents_otel.telemetry.event import seconds
 from multiagents_otel.telemetry.observers import OBSERVERS
+from multiagents_otel.telemetry.sending import DEFAULT_TIMEOUT
 from multiagents_otel.telemetry.workflows import Workflows
 
 WORKER_MANAGER_MODULE: Final = "multiagents.worker_sdk.worker_manager"
@@ -290,12 +292,17 @@ class Handlers:
         self, info: BusInfo, event_type: str, data: MutableMapping[str, Any], handlers: int, deferred: bool
     ) -> Delivery:
         """The delivery of an event's dict; its command, if it is a result, is answered."""
+        command_id = data.get("command_id")
+        flight = self._workflows.in_flight.get(command_id) if type(command_id) is str else None
+        longest = flight.timeout if flight is not None else seconds(data.get("timeout_seconds"))
+        if longest is None:
+            longest = DEFAULT_TIMEOUT
         if handlers <= 1:  # nobody comes after it
-            message = Message(self._telemetry, event_type, data, 1)
+            message = Message(self._telemetry, event_type, data, 1, longest)
         else:
-            message = self._messages.take(self._telemetry, info, event_type, data, handlers)
-        if message.kind == semconv.RESULT_EVENT and type(command_id := data.get("command_id")) is str:
-            self._workflows.in_flight.remove(command_id)
+            message = self._messages.take(self._telemetry, info, event_type, data, handlers, longest)
+        if flight is not None and message.kind == semconv.RESULT_EVENT:
+            self._workflows.in_flight.remove(flight.command_id)
         delivery = Delivery(self._telemetry, info, message, data, deferred)
         if OBSERVERS and not message.told and not message.excluded:
             message.told = True

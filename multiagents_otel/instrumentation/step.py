@@ -22,7 +22,7 @@ from multiagents_otel.telemetry.inside import inside
 from multiagents_otel.telemetry.json_values import name_of
 from multiagents_otel.telemetry.propagation import told_seconds
 from multiagents_otel.telemetry.sending import DELIVERY, STAGE, Stage
-from multiagents_otel.telemetry.workflow import Step, Workflow, from_metadata, utc_ns
+from multiagents_otel.telemetry.workflow import Step, Workflow, elapsed, from_metadata, utc_ns
 from multiagents_otel.telemetry.workflows import Workflows
 
 ORCHESTRATOR_MODULE: Final = "multiagents.orchestrator.orchestrator"
@@ -228,7 +228,11 @@ class StepInstrumentation:
             else:
                 failure = Failure(semconv.OTHER)
         if delivery is not None and call is not None and call.command_id is not None:
-            step.queue_time = told_seconds(delivery.message.fields)
+            queue_time = told_seconds(delivery.message.fields)
+            # A command has waited no longer than its step has taken: else the worker's clock is wrong.
+            if queue_time is not None and queue_time <= elapsed(step.start_ns, step.start)[0] + 1.0:
+                step.queue_time = queue_time
+            workflow.skewed = workflow.skewed or delivery.message.skewed
         self._workflows.end_step(workflow, step, failure)
 
     def _logger_error(self, _original: Any) -> Any:

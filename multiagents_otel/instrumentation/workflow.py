@@ -99,7 +99,7 @@ class WorkflowInstrumentation:
             outer = CALL.get()
             if result is not None and outer is not None and outer.result is result:
                 return None  # a subclass that calls super(): the same call
-            return Call(result, starting=starting)
+            return Call(orchestrator, result, starting=starting)
         except Exception:
             self._telemetry.guard.caught("workflow")
             return None
@@ -293,6 +293,9 @@ class WorkflowInstrumentation:
         if isinstance(kept, dict) and kept.get("workflow") != definition_of(orchestrator):
             call.ended = True  # another definition's workflow, whose workers this one shares
             return
+        if isinstance(kept, dict):
+            result_id = delivery.message.id if delivery is not None else None
+            self._workflows.ends.handled(orchestrator, kept.get("owner"), kept["workflow"], worker, result_id)
         if call.ended or not _waits_for(saga, call.command_id):
             self._count_stale(worker)
 

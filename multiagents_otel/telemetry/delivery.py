@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import MutableMapping
 from contextvars import ContextVar
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as context_api
@@ -41,16 +42,19 @@ class Message(Event):
         fields: the carrier.
         context: the context that the carrier brings.
         parent: the publisher's span in it.
-        published_ns: when it was published, if its publisher told.
         workflow_id: the workflow's definition id, where the publisher told.
+        published_ns: when it was published, if its publisher told.
         kept: all that follows of its transaction is sampled.
+        skewed: its publisher's clock and this process' differ by so much that no time between them is true.
         outcome: ``success`` or ``error``; None where there is none, as for a command that was cancelled.
         waiting: handlers that are not done yet; the event is counted when none is left.
         told: the observers have been told that it came in.
     """
 
     __slots__ = (
+        "_received",
         "_telemetry",
+        "_waited",
         "context",
         "counted",
         "excluded",
@@ -60,12 +64,15 @@ class Message(Event):
         "parent",
         "published_ns",
         "size",
+        "skewed",
         "told",
         "waiting",
         "workflow_id",
     )
 
-    def __init__(self, telemetry: Telemetry, name: str, data: MutableMapping[str, Any], handlers: int) -> None:
+    def __init__(
+        self, telemetry: Telemetry, name: str, data: MutableMapping[str, Any], handlers: int, longest: float
+    ) -> None:
         super().__init__(name, data)
         self._telemetry = telemetry
         options, kind = telemetry.options, self.kind
@@ -76,10 +83,21 @@ class Message(Event):
         except Exception:  # a propagator of the user's: the event is handled as one without a carrier
             telemetry.guard.caught("process")
             self.context, self.parent = Context(), INVALID_SPAN_CONTEXT
-        self.published_ns = told_time(fields)
         self.workflow_id = told_name(fields, semconv.CARRIER_WORKFLOW)
         self.kept = fields.get(semconv.CARRIER_KEEP) is True or is_critical(data, self.context)
         self.excluded = bool(options.excluded_events) and matches(options.excluded_events, name)
+        published_ns = self.published_ns = told_time(fields)
+        self._received = perf_counter_ns()
+        self._waited = telemetry.delays.since(published_ns, longest) if published_ns is not None else None
+        self.skewed = published_ns is not None and self._waited is None
+        if self.skewed and not self.excluded:
+            telemetry.ledger.add(semconv.EVENTS_CLOCK_SKEW, (kind,))
+            telemetry.warn_once(
+                "clock skew",
+                "the clocks of two processes differ by more than a minute: %s was published, by its publisher's clock, "
+                "when it can't have been; times between the two are left out; synchronise the machines' clocks (NTP)",
+                name,
+            )
         self.outcome: str | None = semconv.SUCCESS
         if kind == semconv.ERROR_EVENT or (kind == semconv.RESULT_EVENT and data.get("success") is False):
             self.outcome = semconv.ERROR
@@ -110,8 +128,8 @@ class Message(Event):
 
     @property
     def delay(self) -> float | None:
-        """Seconds since its publication; None if its publisher did not tell."""
-        return self._telemetry.delays.since(self.published_ns) if self.published_ns is not None else None
+        """Seconds since its publication; None if its publisher did not tell, or told what can't be true."""
+        return self._waited + (perf_counter_ns() - self._received) * 1e-9 if self._waited is not None else None
 
 
 class Messages:
@@ -125,7 +143,13 @@ class Messages:
         self._shared: dict[tuple[int, str | None, int | None], Message] = {}
 
     def take(
-        self, telemetry: Telemetry, info: BusInfo, name: str, data: MutableMapping[str, Any], handlers: int
+        self,
+        telemetry: Telemetry,
+        info: BusInfo,
+        name: str,
+        data: MutableMapping[str, Any],
+        handlers: int,
+        longest: float,
     ) -> Message:
         """The message of a dict that is about to be given to one of several ``handlers``."""
         event_id, carrier = text(data.get("id")), data.get(semconv.CARRIER_KEY)
@@ -140,7 +164,7 @@ class Messages:
             if message is not None and message.waiting > 0:
                 del data[semconv.CARRIER_KEY]
                 return message
-        message = Message(telemetry, name, data, handlers)
+        message = Message(telemetry, name, data, handlers, longest)
         for key in keys:
             if len(self._shared) >= _REMEMBERED:
                 oldest = self._shared.pop(next(iter(self._shared)))

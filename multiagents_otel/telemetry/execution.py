@@ -63,8 +63,7 @@ class Execution(Operation):
         self._elapsed = 0.0
         self._running = False
         self.delivery = delivery
-        published = delivery.message.published_ns
-        self._queue_time = telemetry.delays.since(published) if published is not None else None
+        self._queue_time = delivery.message.delay
         if self._queue_time is not None and not delivery.message.excluded:
             telemetry.instruments.record(semconv.EVENT_QUEUE_TIME, self._queue_time, (self.label,), delivery.context)
         self._place: Place | None = Place(delivery, self)

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 _CAPACITY = 20_000
 _SLICE_SECONDS = 0.002
+LATE_SECONDS = 0.25
+"""A loop that calls a timer later than this was stopped or blocked, and its sockets may hold unread results."""
+_BACKLOG_SECONDS = 1.0
+_MAX_HOLDS = 30
 
 
 class Flight:
     """A command under way: whose, and until when its result is waited for (monotonic seconds)."""
 
-    __slots__ = ("command_id", "deadline", "step", "timeout", "worker", "workflow")
+    __slots__ = ("command_id", "deadline", "loop", "started", "step", "timeout", "worker", "workflow")
 
     def __init__(
         self,
@@ -38,6 +42,23 @@ class Flight:
         self.deadline = deadline
         self.workflow = workflow
         self.step = step
+        self.loop = running_loop()
+        self.started = time.perf_counter()
+
+    def belongs_to_other(self, loop: asyncio.AbstractEventLoop | None) -> bool:
+        """Whether another loop, which runs, waits for the result: only that loop knows whether it could read it."""
+        return self.loop is not None and self.loop is not loop and self.loop.is_running()
+
+
+class _Hold:
+    """A loop that was stopped or blocked: nothing is reported as late until then (monotonic seconds)."""
+
+    __slots__ = ("answered", "count", "until")
+
+    def __init__(self) -> None:
+        self.until = 0.0
+        self.answered = 0
+        self.count = 0
 
 
 class InFlight:
@@ -47,7 +68,12 @@ class InFlight:
     and a look at the heads finds what is late. Each event loop that publishes has one timer, set for the
     earliest deadline that it knows of: nothing polls. Much that is late at once is reported in slices.
 
+    A loop that was stopped or blocked (a signal, a debugger, a blocking call) calls its timers before it reads its
+    sockets, which may hold the results. A timer that comes late therefore reports nothing: deadlines move by its
+    lateness, up to the grace, and further for as long as results keep coming in.
+
     Args:
+        grace: seconds after a command's timeout.
         late: called with each command whose result did not come in time.
     """
 
@@ -57,7 +83,9 @@ class InFlight:
         self._flights: dict[str, Flight] = {}
         self._queues: dict[float, dict[str, Flight]] = {}
         self._lock = threading.RLock()  # as the ledger's
-        self._timers: dict[asyncio.AbstractEventLoop, tuple[float, asyncio.Handle]] = {}
+        self._timers: dict[asyncio.AbstractEventLoop, tuple[float, float, asyncio.Handle]] = {}
+        self._holds: dict[asyncio.AbstractEventLoop, _Hold] = {}
+        self._answered = 0
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -79,19 +107,24 @@ class InFlight:
             self._queues.setdefault(timeout, {})[command_id] = flight
         self._schedule(flight.deadline)
 
-    def remove(self, command_id: str) -> bool:
-        """A command was answered, or never delivered; False for one that is not known."""
+    def get(self, command_id: str) -> Flight | None:
+        """Return a command that is not answered; None for one that is not known."""
+        return self._flights.get(command_id)
+
+    def remove(self, command_id: str) -> Flight | None:
+        """Remove a command that was answered, or never delivered; None for one that is not known."""
         if command_id not in self._flights:
-            return False
+            return None
         with self._lock:
             flight = self._flights.pop(command_id, None)
             if flight is None:
-                return False
+                return None
             queue = self._queues[flight.timeout]
             del queue[command_id]
             if not queue:
                 del self._queues[flight.timeout]
-        return True
+        self._answered += 1
+        return flight
 
     def counts(self) -> dict[Key, int]:
         """The commands in flight, by worker."""
@@ -104,16 +137,27 @@ class InFlight:
         """Forget every command and stop the timers."""
         for command_id in list(self._flights):
             self.remove(command_id)
-        for _due, timer in list(self._timers.values()):
+        for _due, _real, timer in list(self._timers.values()):
             timer.cancel()
         self._timers.clear()
+        self._holds.clear()
+
+    def resumed(self, lateness: float) -> None:
+        """Take note that the running loop was stopped or blocked: it reads what has come before anything is late."""
+        loop = running_loop()
+        if loop is not None and self._flights:
+            self._hold(loop, lateness)
 
     def sweep(self) -> None:
         """Report what is late by now, as much as fits a slice, and set the timer for what comes next."""
         loop = running_loop()
-        if loop is not None:
-            self._timers.pop(loop, None)
         now = time.monotonic()
+        known = self._timers.pop(loop, None) if loop is not None else None
+        if loop is not None and known is not None:
+            held = self._held(loop, now, time.perf_counter() - known[1])
+            if held > now:
+                self._schedule(held)
+                return
         until = time.perf_counter() + _SLICE_SECONDS
         earliest: float | None = None
         for queue in list(self._queues.values()):
@@ -121,14 +165,42 @@ class InFlight:
                 if flight.deadline > now:
                     earliest = flight.deadline if earliest is None else min(earliest, flight.deadline)
                     break
+                if flight.belongs_to_other(loop):
+                    continue
                 if self.remove(flight.command_id):
                     self._late(flight)
                 if loop is not None and time.perf_counter() > until:
                     # The application's turn; then the rest.
-                    self._timers[loop] = (now, loop.call_soon(self.sweep, context=contextvars.Context()))
+                    timer = loop.call_soon(self.sweep, context=contextvars.Context())
+                    self._timers[loop] = (now, time.perf_counter() + _SLICE_SECONDS, timer)
                     return
         if earliest is not None:
             self._schedule(earliest)
+
+    def _held(self, loop: asyncio.AbstractEventLoop, now: float, lateness: float) -> float:
+        """Return until when nothing is reported by a loop whose sweep came so late."""
+        if lateness > LATE_SECONDS:
+            self._hold(loop, lateness)
+        hold = self._holds.get(loop)
+        if hold is None:
+            return now
+        if hold.until <= now and hold.answered != self._answered and hold.count < _MAX_HOLDS:
+            self._hold(loop, _BACKLOG_SECONDS)  # the backlog is still being read
+        if hold.until <= now:
+            del self._holds[loop]
+        return hold.until
+
+    def _hold(self, loop: asyncio.AbstractEventLoop, lateness: float) -> None:
+        hold = self._holds.get(loop)
+        if hold is None:
+            for other in [other for other in list(self._holds) if other.is_closed()]:
+                self._holds.pop(other, None)
+            hold = self._holds[loop] = _Hold()
+        if hold.count < _MAX_HOLDS:  # a loop that is always late must not hide a stall for ever
+            hold.count += 1
+            hold.answered = self._answered
+            until = time.monotonic() + max(_BACKLOG_SECONDS, min(lateness, self._grace))
+            hold.until = max(hold.until, until)
 
     def _schedule(self, deadline: float) -> None:
         loop = running_loop()
@@ -138,13 +210,15 @@ class InFlight:
         if known is not None:
             if known[0] <= deadline:
                 return
-            known[1].cancel()
+            known[2].cancel()
         else:
             for other in [other for other in list(self._timers) if other.is_closed()]:
                 self._timers.pop(other, None)
+        delay = max(0.0, deadline - time.monotonic())
         # An empty context: the timer must not carry the span that happens to be current.
-        timer = loop.call_later(max(0.0, deadline - time.monotonic()), self.sweep, context=contextvars.Context())
-        self._timers[loop] = (deadline, timer)
+        timer = loop.call_later(delay, self.sweep, context=contextvars.Context())
+        # Lateness is measured by the clock of durations: a clock that is set forward stops no process.
+        self._timers[loop] = (deadline, time.perf_counter() + delay, timer)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

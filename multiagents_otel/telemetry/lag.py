@@ -9,11 +9,12 @@ import asyncio
 import contextvars
 import weakref
 from collections.abc import Callable
+from time import perf_counter
 from typing import Final
 
 from multiagents_otel import semconv
 from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
-from multiagents_otel.telemetry.in_flight import running_loop
+from multiagents_otel.telemetry.in_flight import LATE_SECONDS, running_loop
 
 _INTERVAL_SECONDS: Final = 1.0
 
@@ -23,10 +24,15 @@ class LoopLag:
 
     A timer of 1 s has a loop of asyncio's keep timers that were cancelled behind it, a hundred of them at most: as
     the framework's own monitors have, which sleep in a loop.
+
+    Args:
+        telemetry: what is recorded with.
+        resumed: called inside a loop that was stopped or blocked, with its lateness.
     """
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: Telemetry, resumed: Callable[[float], None]) -> None:
         self._telemetry = telemetry
+        self._resumed = resumed
         self._on = True
         self._watched = False
         # A timer holds its loop: held weakly, or neither would ever go.
@@ -59,17 +65,20 @@ class LoopLag:
         due = loop.time() + _INTERVAL_SECONDS
         # An empty context: the timer must not carry the span that happens to be current. Weakly: it outlives an
         # instrumentation that ends.
-        timer = loop.call_at(due, _probe, weakref.ref(self), due, context=contextvars.Context())
+        real = perf_counter() + _INTERVAL_SECONDS
+        timer = loop.call_at(due, _probe, weakref.ref(self), due, real, context=contextvars.Context())
         self._timers[loop] = weakref.ref(timer) if hasattr(timer, "__weakref__") else _nothing
 
-    def probe(self, due: float) -> None:
-        """A probe that was due then is called now; the next one is set."""
+    def probe(self, due: float, real: float) -> None:
+        """Record how late a probe is that was due then by the loop's clock and by the real one; set the next one."""
         if not self._on:
             return
         try:
             loop = asyncio.get_running_loop()
             # A loop may be early by its clock's resolution.
             self._telemetry.instruments.record(semconv.EVENT_LOOP_LAG, max(0.0, loop.time() - due), (), NO_CONTEXT)
+            if (lateness := perf_counter() - real) > LATE_SECONDS:
+                self._resumed(lateness)
             self._set(loop)
         except Exception:
             self._telemetry.guard.caught("event_loop")
@@ -79,6 +88,6 @@ def _nothing() -> None:
     """Stands for a timer that cannot be referred to weakly: it lapses."""
 
 
-def _probe(lag: weakref.ref[LoopLag], due: float) -> None:
+def _probe(lag: weakref.ref[LoopLag], due: float, real: float) -> None:
     if (alive := lag()) is not None:
-        alive.probe(due)
+        alive.probe(due, real)

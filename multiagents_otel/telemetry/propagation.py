@@ -22,6 +22,9 @@ from multiagents_otel import semconv
 from multiagents_otel.telemetry.event import seconds, text
 from multiagents_otel.telemetry.json_values import MAX_FIELD, plain_fields
 
+CLOCK_TOLERANCE: Final = 60.0
+"""Seconds by which the clocks of two processes may differ before a time between them is taken for false."""
+
 _TRACEPARENT: Final = "traceparent"
 _TRACEPARENT_FORMAT: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _OUR_KEYS: Final = frozenset(
@@ -163,7 +166,7 @@ def told_seconds(fields: dict[str, Any]) -> float | None:
 
 
 class Delays:
-    """Times between a publication and what follows it, in seconds, never negative.
+    """Times between a publication and its receipt, in seconds, never negative.
 
     In one process they are taken from the monotonic clock, so that a wall clock that is set back while
     a message is under way does no harm; from another process there is only its wall clock.
@@ -180,9 +183,15 @@ class Delays:
             self._published = {}  # older messages fall back on the wall clock
         self._published[published_ns] = published
 
-    def since(self, published_ns: int) -> float:
-        """Seconds since a publication of this process or of another."""
+    def since(self, published_ns: int, longest: float) -> float | None:
+        """Return the seconds since a publication of this process or of another; None if that can't be true.
+
+        Args:
+            published_ns: the publication, by its process' wall clock.
+            longest: seconds that a message can be under way.
+        """
         own = self._published.get(published_ns)
         if own is not None:
             return (time.perf_counter_ns() - own) * 1e-9
-        return max(0, time.time_ns() - published_ns) * 1e-9
+        delay = (time.time_ns() - published_ns) * 1e-9
+        return max(0.0, delay) if -CLOCK_TOLERANCE <= delay <= max(longest, CLOCK_TOLERANCE) else None

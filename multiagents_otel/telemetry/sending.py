@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from multiagents_otel.telemetry.workflow import Step, Workflow
     from multiagents_otel.telemetry.workflows import Workflows
 
-_UNDELIVERED: Final = Failure(semconv.UNDELIVERED, "published, and no subscriber received it")
+UNDELIVERED: Final = Failure(semconv.UNDELIVERED, "published, and no subscriber received it")
 _TOLD_BY_WORKER: Final = frozenset({semconv.COMMAND_EVENT, semconv.RESULT_EVENT})
 """Captured content of these is on the ``worker`` span."""
-_DEFAULT_TIMEOUT: Final = 300.0
+DEFAULT_TIMEOUT: Final = 300.0
+"""Seconds, for a command without a timeout of its own."""
 _MISSING: Final = object()
 _MARK: Final = f'"{semconv.CARRIER_KEY}":'.encode()
 
@@ -91,7 +92,7 @@ class Sending(Operation):
     """
 
     __slots__ = (
-        "_before", "_compensate", "_event", "_excluded", "_flight", "_given", "_info", "_inside", "_late",
+        "_before", "_channel", "_compensate", "_event", "_excluded", "_flight", "_given", "_info", "_inside", "_late",
         "_sending_token", "_stage", "_unsampled", "_workflow", "_workflow_id", "_workflows", "bus", "carrier",
         "cluster", "data", "kept", "receivers", "size",
     )  # fmt: skip
@@ -106,6 +107,7 @@ class Sending(Operation):
         self.bus: object = bus
         self.receivers: int | None = None
         self.cluster = False
+        self._channel: object = None
         self.size: int | None = None
         self._compensate: Operation | None = None
         self._flight: str | None = None
@@ -283,7 +285,7 @@ class Sending(Operation):
     def _start_flight(self, command_id: str, data: Mapping[str, Any]) -> None:
         timeout = seconds(data.get("timeout_seconds"))
         if timeout is None:
-            timeout = _DEFAULT_TIMEOUT
+            timeout = DEFAULT_TIMEOUT
         self._flight = command_id
         stage = self._stage
         worker = self._telemetry.ledger.worker(self._event.subject)
@@ -308,11 +310,12 @@ class Sending(Operation):
             if key != semconv.CARRIER_KEY and (key not in before or before[key] is not value):
                 given[key] = value
 
-    def reached(self, receivers: object, message: object, *, cluster: bool) -> None:
-        """What the Redis client was given and answered."""
+    def reached(self, receivers: object, channel: object, message: object, *, cluster: bool) -> None:
+        """Take note of what the Redis client was given, and what it answered."""
         if type(receivers) is int:
             self.receivers = receivers
             self.cluster = cluster
+            self._channel = channel
         if self._telemetry.options.track_payload_size:
             self.size = body_size(message)
 
@@ -344,13 +347,13 @@ class Sending(Operation):
         receivers = self.receivers
         if receivers is not None and event.kind in semconv.ADDRESSED_EVENTS and not self.cluster:
             if receivers == 0:
-                failure = _UNDELIVERED
+                failure = UNDELIVERED
             if self._excluded:
                 pass
             elif receivers == 0:
                 self._count_undelivered()
-            elif receivers > 1 and event.kind == semconv.COMMAND_EVENT:
-                self._count_duplicated()
+            else:
+                self._workflows.receivers.received(self.bus, self._channel, event, receivers)
         if failure is not None and self._flight is not None:
             self._workflows.in_flight.remove(self._flight)
         if self._compensate is not None and self._stage is not None:
@@ -420,17 +423,6 @@ class Sending(Operation):
         ledger, event = self._telemetry.ledger, self._event
         ledger.add(semconv.EVENTS_UNDELIVERED, (event.kind, ledger.worker(event.subject)))
         ledger.add(semconv.EVENTS, (event.kind, semconv.ERROR))
-
-    def _count_duplicated(self) -> None:
-        worker = self._telemetry.ledger.worker(self._event.worker)
-        self._telemetry.ledger.add(semconv.COMMANDS_DUPLICATED, (worker,))
-        self._telemetry.warn_once(
-            f"duplicated {worker}",
-            "a command for worker %r reached %d receivers: pub/sub delivers to every subscriber, so each of them "
-            "runs it and its workflow may go wrong; run one WorkerManager for each worker type",
-            worker,
-            self.receivers,
-        )
 
     def _count_compensation(self, status: str) -> None:
         stage = self._stage

@@ -17,7 +17,13 @@ from multiagents_otel.telemetry.event import text
 from multiagents_otel.telemetry.failure import Failure
 from multiagents_otel.telemetry.identity import Identity
 from multiagents_otel.telemetry.json_values import name_of, plain_attributes
-from multiagents_otel.telemetry.propagation import is_tracestate, nanoseconds, parse_traceparent, traceparent
+from multiagents_otel.telemetry.propagation import (
+    CLOCK_TOLERANCE,
+    is_tracestate,
+    nanoseconds,
+    parse_traceparent,
+    traceparent,
+)
 
 
 class Step:
@@ -50,8 +56,9 @@ class Workflow:
     """A workflow that this process holds."""
 
     __slots__ = (
-        "compensations", "ended", "failed_step", "failure", "identity", "links", "parent", "recorded_exception", "saga",
-        "span", "stalled", "start", "start_ns", "steps", "transaction_id", "workflow_id",
+        "compensations", "ended", "failed_step", "failure", "identity", "links", "orchestrator", "owner", "parent",
+        "recorded_exception", "saga", "skewed", "span", "stalled", "start", "start_ns", "steps", "transaction_id",
+        "workflow_id",
     )  # fmt: skip
 
     def __init__(self, saga: Any, workflow_id: str, identity: Identity, start_ns: int, start: int | None) -> None:
@@ -71,6 +78,9 @@ class Workflow:
         self.compensations = 0
         self.stalled = False
         self.ended = False
+        self.owner: str | None = None  # the process that started it; None where its saga does not say
+        self.orchestrator: Callable[[], Any] = _nothing  # the one here that goes on with it, weakly
+        self.skewed = False  # a worker's clock and this process' differ: only what began here has a true duration
 
     @property
     def ids(self) -> dict[str, Any]:
@@ -93,10 +103,19 @@ class Workflow:
         return trace.set_span_in_context(NonRecordingSpan(self.identity.span_context), context)
 
 
+def _nothing() -> None:
+    """Stands for an orchestrator that is not known, or gone."""
+
+
 def elapsed(start_ns: int, start: int | None) -> tuple[float, int]:
     """Seconds since a start, and the end on the wall clock: monotonic here, clamped for another process' start."""
     passed = perf_counter_ns() - start if start is not None else max(0, time_ns() - start_ns)
     return passed * 1e-9, start_ns + passed
+
+
+def has_duration(workflow: Workflow, start_ns: int, start: int | None) -> bool:
+    """Whether the time since a start can be true: not where another process' clock differs from this one's."""
+    return start is not None or not (workflow.skewed or time_ns() < start_ns - CLOCK_TOLERANCE * 1e9)
 
 
 # --- the identity inside the saga's metadata ----------------------------------------------------
@@ -107,6 +126,7 @@ def to_metadata(workflow: Workflow) -> dict[str, Any]:
     identity = workflow.identity
     kept: dict[str, Any] = {
         "workflow": workflow.workflow_id,
+        "owner": workflow.owner,
         "start": workflow.start_ns,
         "decision": identity.decision.value,
         "traceparent": traceparent(identity.span_context),
@@ -143,6 +163,7 @@ def from_metadata(saga: Any) -> Workflow | None:
         if workflow_id is None or start_ns is None:
             return None
         workflow = Workflow(saga, workflow_id, identity, start_ns, None)
+        workflow.owner = text(kept.get("owner"))
         workflow.parent = parse_traceparent(kept.get("parent"))
         link = parse_traceparent(kept.get("link"))
         workflow.links = (Link(link),) if link is not None else ()

@@ -7,7 +7,9 @@ workflow over finds them there. What has ended here does not end again.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from time import perf_counter_ns, time_ns
 from typing import Any, Final
 
@@ -21,15 +23,21 @@ from multiagents_otel import semconv
 from multiagents_otel.config import matches
 from multiagents_otel.processing.sampling import in_critical_baggage
 from multiagents_otel.semconv import WorkflowStatus
+from multiagents_otel.telemetry import current
+from multiagents_otel.telemetry.background import Background
 from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
+from multiagents_otel.telemetry.ends import End, Ends
+from multiagents_otel.telemetry.event import Event
 from multiagents_otel.telemetry.failure import Failure, cause_of
 from multiagents_otel.telemetry.identity import Identity, can_pin, decide
 from multiagents_otel.telemetry.in_flight import Flight, InFlight
 from multiagents_otel.telemetry.keeping import can_keep, earlier_steps, keep
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import finish
+from multiagents_otel.telemetry.receivers import Receivers
+from multiagents_otel.telemetry.sending import UNDELIVERED
 from multiagents_otel.telemetry.stalls import Stalls
-from multiagents_otel.telemetry.workflow import Step, Workflow, elapsed, from_metadata, to_metadata
+from multiagents_otel.telemetry.workflow import Step, Workflow, elapsed, from_metadata, has_duration, to_metadata
 
 _CAPACITY: Final = 50_000
 _REMEMBERED: Final = 10_000
@@ -46,6 +54,9 @@ class Workflows:
         self._ledger = telemetry.ledger
         self._active: dict[str, Workflow] = {}
         self._stalls = Stalls(telemetry, self._remember)
+        background = Background(telemetry.guard)
+        self.ends = Ends(telemetry, background, self._record)
+        self.receivers = Receivers(background, self._duplicated, self._undelivered)
         self._ended: dict[str, None] = {}
         self._workers: dict[str, Mapping[str, str]] = {}
         self.in_flight = InFlight(telemetry.options.stall_grace, self._late)
@@ -57,6 +68,8 @@ class Workflows:
     def clear(self) -> None:
         """Let go of everything: after ``uninstrument()`` nothing more is emitted."""
         self.in_flight.clear()
+        self.ends.clear()
+        self.receivers.clear()
         self._active.clear()
         self._stalls.stalled.clear()
 
@@ -76,10 +89,12 @@ class Workflows:
             worker = ledger.worker(name)
             ledger.register(semconv.EVENTS_UNDELIVERED, [(semconv.COMMAND_EVENT, worker)])
             ledger.register(semconv.COMMANDS_DUPLICATED, [(worker,)])
+            ledger.register(semconv.RESULTS_DUPLICATED, [(worker,)])
             ledger.register(semconv.EVENTS_STALE, [(worker,)])
             ledger.register(semconv.EVENTS_IN_FLIGHT, [(worker,)])
         for kind in (semconv.COMMAND_EVENT, semconv.RESULT_EVENT):
             ledger.register(semconv.EVENTS, [(kind, semconv.SUCCESS), (kind, semconv.ERROR)])
+            ledger.register(semconv.EVENTS_CLOCK_SKEW, [(kind,)])
 
     # --- a workflow's start --------------------------------------------------------------------
 
@@ -88,6 +103,7 @@ class Workflows:
         telemetry = self._telemetry
         workflow = self._identify(saga, workflow_id, caller, start_ns, start)
         self._hold(workflow)
+        self.ends.started(workflow)
         if isinstance(saga.metadata, dict) and workflow.span is None:
             saga.metadata[semconv.CARRIER_KEY] = to_metadata(workflow)
         self._ledger.add(semconv.WORKFLOWS_STARTED, (self._ledger.workflow(workflow_id),))
@@ -165,6 +181,10 @@ class Workflows:
             # Its identity is in the saga: it is taken up again when its next result comes.
             self._active.pop(next(iter(self._active)), None)
         self._active[workflow.transaction_id] = workflow
+        call = current.CALL.get()
+        if call is not None:
+            with suppress(TypeError):  # no weak references to it
+                workflow.orchestrator = weakref.ref(call.orchestrator)
 
     def _warn_unpinnable(self) -> None:
         self._telemetry.warn_once(
@@ -268,7 +288,7 @@ class Workflows:
                 span = self._emit_step(workflow, step, failure, end_ns)
             except Exception:
                 telemetry.guard.caught("span")
-        if telemetry.instruments.enabled:
+        if telemetry.instruments.enabled and has_duration(workflow, step.start_ns, step.start):
             context = trace.set_span_in_context(span, NO_CONTEXT) if span is not None else NO_CONTEXT
             key = (self._ledger.workflow(workflow.workflow_id), self._ledger.step(step.name))
             telemetry.instruments.record(semconv.STEP_DURATION, seconds, key, context)
@@ -306,7 +326,6 @@ class Workflows:
     def end(self, workflow: Workflow, status: WorkflowStatus, failure: Failure | None = None) -> None:
         """A workflow ended: emit the root, count, and remember that it has ended."""
         transaction_id = workflow.transaction_id
-        label = self._ledger.workflow(workflow.workflow_id)
         if workflow.stalled:
             self._stalls.recovered(workflow, status)
             return
@@ -322,25 +341,34 @@ class Workflows:
             failure = None
         elif failure is None:
             failure = Failure(semconv.OTHER)
+        if status is not WorkflowStatus.STALLED:
+            self._remember(transaction_id)
+        measured = has_duration(workflow, workflow.start_ns, workflow.start)
+        self.ends.settle(End(workflow, status, failure, seconds, end_ns, measured, get_current()))
+
+    def _record(self, end: End) -> None:
+        """Record an end that is this process' to record: root, counts, duration."""
+        workflow, status, failure = end.workflow, end.status, end.failure
+        label = self._ledger.workflow(workflow.workflow_id)
         span: Span | None = None
         if workflow.identity.recorded:
             try:
-                span = self._emit_root(workflow, status, failure, end_ns)
+                span = self._emit_root(end)
             except Exception:
                 self._telemetry.guard.caught("span")
         self._ledger.add(semconv.WORKFLOWS, (label, status.value))
-        if self._telemetry.instruments.enabled:
+        if self._telemetry.instruments.enabled and end.measured:
             context = trace.set_span_in_context(span, NO_CONTEXT) if span is not None else workflow.within(NO_CONTEXT)
-            self._telemetry.instruments.record(semconv.WORKFLOW_DURATION, seconds, (label, status.value), context)
+            self._telemetry.instruments.record(semconv.WORKFLOW_DURATION, end.seconds, (label, status.value), context)
         if OBSERVERS:
-            self._telemetry.tell("workflow_ended", workflow, status, failure, seconds)
+            self._telemetry.tell("workflow_ended", workflow, status, failure, end.seconds)
         if status is WorkflowStatus.STALLED:
             self._stalls.tell(workflow, failure)
         else:
             workflow.ended = True
-            self._remember(transaction_id)
 
-    def _emit_root(self, workflow: Workflow, status: WorkflowStatus, failure: Failure | None, end_ns: int) -> Span:
+    def _emit_root(self, end: End) -> Span:
+        workflow, status, failure = end.workflow, end.status, end.failure
         attributes: dict[str, Any] = {**workflow.ids, semconv.WORKFLOW_STATUS: status.value}
         if failure is not None and workflow.failed_step is not None:
             attributes[semconv.FAILED_STEP] = workflow.failed_step
@@ -348,7 +376,7 @@ class Workflows:
         if span is None:
             name = semconv.workflow_span(self._ledger.workflow(workflow.workflow_id))
             parent = NonRecordingSpan(workflow.parent) if workflow.parent else trace.INVALID_SPAN
-            context = trace.set_span_in_context(parent, get_current())
+            context = trace.set_span_in_context(parent, end.context)
             span = self._telemetry.starter.start(
                 name,
                 context,
@@ -364,7 +392,7 @@ class Workflows:
         recorded = workflow.recorded_exception
         if failure is not None and recorded is not None and failure.exception is cause_of(recorded):
             failure = failure._replace(exception=None)
-        finish(span, failure, None, end_ns)
+        finish(span, failure, None, end.end_ns)
         return span
 
     def _remember(self, transaction_id: str) -> None:
@@ -375,15 +403,40 @@ class Workflows:
     # --- workflows that cannot end -------------------------------------------------------------
 
     def _late(self, flight: Flight) -> None:
+        self._stall(flight, Failure(semconv.STALLED, f"no result within {flight.timeout:g} s and the grace after it"))
+
+    def _stall(self, flight: Flight, failure: Failure) -> None:
         workflow, step = flight.workflow, flight.step
         if workflow is None or step is None or step not in workflow.steps:
             return
         try:
-            failure = Failure(semconv.STALLED, f"no result within {flight.timeout:g} s and the grace after it")
             self.end_step(workflow, step, failure)
             self.end(workflow, WorkflowStatus.STALLED, failure)
         except Exception:
             self._telemetry.guard.caught("stall")
+
+    def _undelivered(self, event: Event) -> None:
+        """An event that only tools have received: a command that is answered all the same was delivered."""
+        flight = None
+        if event.kind == semconv.COMMAND_EVENT:
+            flight = self.in_flight.remove(event.id) if event.id is not None else None
+            if flight is None:
+                return
+        self._ledger.add(semconv.EVENTS_UNDELIVERED, (event.kind, self._ledger.worker(event.subject)))
+        self._ledger.add(semconv.EVENTS, (event.kind, semconv.ERROR))
+        if flight is not None:
+            self._stall(flight, UNDELIVERED)
+
+    def _duplicated(self, event: Event, subscribers: int) -> None:
+        worker = self._ledger.worker(event.worker)
+        self._ledger.add(semconv.COMMANDS_DUPLICATED, (worker,))
+        self._telemetry.warn_once(
+            f"duplicated {worker}",
+            "a command for worker %r reached %d receivers: pub/sub delivers to every subscriber, so each of them "
+            "runs it and its workflow may go wrong; run one WorkerManager for each worker type",
+            worker,
+            subscribers,
+        )
 
     def _count(self, workflows: Mapping[str, Workflow]) -> dict[tuple[str, ...], int]:
         counts: dict[tuple[str, ...], int] = {}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
+from multiagents_otel.telemetry import in_flight
 from multiagents_otel.telemetry.in_flight import Flight, InFlight
 from multiagents_otel.telemetry.observers import OBSERVERS
 from tests.catalogue.recording import recording
@@ -40,6 +41,57 @@ async def test_many_that_are_late_at_once_leave_the_application_its_turns() -> N
         longest, last = max(longest, now - last), now
     assert longest < 0.1  # all of them take half a second
     assert len(flights) == 0
+
+
+async def test_a_loop_that_was_blocked_reads_its_backlog_before_it_reports_what_is_late() -> None:
+    late: list[str] = []
+    flights = InFlight(0.0, lambda flight: late.append(flight.command_id))
+    for name in ("answered", "slowly answered", "lost"):
+        flights.add(name, "worker", 0.1, None, None)
+    time.sleep(0.6)
+    await asyncio.sleep(0.1)
+    assert flights.remove("answered")
+    await asyncio.sleep(1.1)
+    assert late == []  # results keep coming in
+    assert flights.remove("slowly answered")
+    while not late:
+        await asyncio.sleep(0.01)
+    assert late == ["lost"]
+
+
+async def test_a_loop_that_is_always_late_reports_what_is_late_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_flight, "_MAX_HOLDS", 2)
+    late: list[str] = []
+    flights = InFlight(0.0, lambda flight: late.append(flight.command_id))
+    flights.add("lost", "worker", 0.1, None, None)
+    for _ in range(10):
+        time.sleep(1.1)
+        await asyncio.sleep(0)
+        if late:
+            break
+    assert late == ["lost"]
+
+
+async def test_a_loop_does_not_report_what_another_waits_for_that_is_blocked() -> None:
+    late: list[str] = []
+    flights = InFlight(0.0, lambda flight: late.append(flight.command_id))
+    blocked, go_on = threading.Event(), threading.Event()
+
+    async def other() -> None:
+        flights.add("theirs", "worker", 0.1, None, None)
+        blocked.set()
+        go_on.wait(60)
+        flights.remove("theirs")
+
+    thread = threading.Thread(target=asyncio.run, args=(other(),))
+    thread.start()
+    blocked.wait(60)
+    flights.add("ours", "worker", 0.2, None, None)
+    while not late:
+        await asyncio.sleep(0.01)
+    assert late == ["ours"]
+    go_on.set()
+    thread.join()
 
 
 def test_a_loop_that_waits_long_does_not_keep_another_waiting() -> None:

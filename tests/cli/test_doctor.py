@@ -38,9 +38,11 @@ async def main():
     bus, store = RedisEventBus(os.environ["REDIS_URL"]), RedisStateStore(os.environ["REDIS_URL"])
     orchestrator, workers = Orchestrator(workflow.build(), bus, store), WorkerManager(bus)
     workers.register(greet)
-    ended = asyncio.Event()
+    ended, completed = asyncio.Event(), []
     async def on_status(event):
         if event["status"] == "completed":
+            completed.append(event)
+        if len(completed) == {ends}:
             ended.set()
     await bus.start()
     await bus.subscribe("status.workflow", on_status)
@@ -86,10 +88,11 @@ def _examined(*argv: str, until: str = "", **environment: str) -> tuple[int, dic
     return status, found
 
 
-def _program(before: str = "", *, workers: bool = True) -> list[str]:
+def _program(before: str = "", *, workers: bool = True, more: str = "", ends: int = 1) -> list[str]:
     code = _PROGRAM.format(
         before=textwrap.dedent(before),
-        start="await workers.start()" if workers else "",
+        ends=ends,
+        start=textwrap.indent(textwrap.dedent(more) + ("await workers.start()" if workers else ""), " " * 4).lstrip(),
         wait="await ended.wait()" if workers else "",
     )
     return [sys.executable, "-c", code]
@@ -169,6 +172,28 @@ def test_commands_that_reach_nobody_are_told_by_worker(receiver: OtlpReceiver, r
     assert status == 1
     assert found["multiagents.events.undelivered"] == [
         ["fault", "1 x CommandEvent for 'greet' reached nobody, and is lost"]
+    ]
+
+
+def test_two_orchestrators_and_clocks_that_differ_are_found(receiver: OtlpReceiver, redis: RedisServer) -> None:
+    program = _program(
+        "import multiagents_otel\nmultiagents_otel.auto_instrument()",
+        more="""
+        second = RedisEventBus(os.environ["REDIS_URL"])
+        await second.start()
+        await Orchestrator(workflow.build(), second, store).start()
+        await bus.subscribe("user.event", on_status)
+        await bus.redis_client.publish("multiagent:user.event", '{"status": "old", "_otel": {"ts": 1}}')
+        """,
+        ends=2,  # each orchestrator brings it to its end
+    )
+    status, found = _examined(*program, REDIS_URL=redis.url, OTEL_SERVICE_NAME="orders", **receiver.environment())
+    assert status == 1
+    assert found["multiagents.results.duplicated"] == [
+        ["fault", "1 results of 'greet' reached several orchestrators, and each ran the next step"]
+    ]
+    assert found["multiagents.events.clock_skew"] == [
+        ["warning", "1 x Event can't have been published when the publisher's clock says"]
     ]
 
 

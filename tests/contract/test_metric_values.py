@@ -144,7 +144,9 @@ async def test_known_series_are_there_at_zero_from_registration_on(observed: Obs
             series(event__type=kind, worker__name=name): 0 for kind in ("CommandEvent", "ResultEvent") for name in names
         },
         "multiagents.events.stale": every_worker,
+        "multiagents.events.clock_skew": {series(event__type=kind): 0 for kind in ("CommandEvent", "ResultEvent")},
         "multiagents.commands.duplicated": every_worker,
+        "multiagents.results.duplicated": every_worker,
         "multiagents.events.in_flight": every_worker,
         "multiagents.worker.active": every_worker,
         "multiagents.worker.executions": {

@@ -215,6 +215,7 @@ async def test_what_the_saga_keeps_is_the_identity_and_nothing_of_the_applicatio
     root, last = observed.root(), observed.one("step.ship")
     assert list(kept) == ["_otel"]
     assert kept["_otel"].pop("traceparent").startswith(f"00-{root.trace_id}-{root.span_id}-")
+    assert len(kept["_otel"].pop("owner")) == 32  # the process that started it
     decision = kept["_otel"].pop("decision")
     assert decision == Decision.RECORD_AND_SAMPLE.value
     assert kept["_otel"] == {

@@ -2,6 +2,7 @@
 
 ``python -c 'from tests.integration import programs; programs.orchestrator()'``; the Redis URL is in ``REDIS_URL``,
 the options of ``auto_instrument`` as JSON in ``OPTIONS`` (without it nothing is instrumented: the launcher's case).
+``CLOCK_AHEAD`` sets the process' wall clock forward by so many seconds; a line ``clock SECONDS`` does it later.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -18,7 +20,19 @@ ORCHESTRATOR: Final = "from tests.integration import programs; programs.orchestr
 WORKER: Final = "from tests.integration import programs; programs.worker()"
 
 
+_wall_clock = {"ahead": 0.0}
+
+
+def _set_wall_clock() -> None:
+    """Replace the wall clock before anything takes a reference to it."""
+    _wall_clock["ahead"] = float(os.environ.get("CLOCK_AHEAD", "0"))
+    real, real_ns = time.time, time.time_ns
+    time.time = lambda: real() + _wall_clock["ahead"]
+    time.time_ns = lambda: real_ns() + int(_wall_clock["ahead"] * 1e9)
+
+
 def _instrument() -> None:
+    _set_wall_clock()
     logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
     if "OPTIONS" in os.environ:
         from multiagents_otel import auto_instrument
@@ -36,9 +50,18 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 
 
 async def _line() -> str:
-    """The next line of stdin; "" at its end."""
-    line = await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-    return str(line).strip()
+    """Return the next line of stdin; "" at its end. ``clock`` and ``block`` are obeyed here."""
+    while True:
+        line = str(await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)).strip()
+        command, _, seconds = line.partition(" ")
+        if command == "clock":
+            _wall_clock["ahead"] = float(seconds)
+        elif command == "block":  # the event loop, as a synchronous call to a model does
+            print("blocked", flush=True)
+            time.sleep(float(seconds))
+        else:
+            return line
+        print("done", command, flush=True)
 
 
 def worker() -> None:

@@ -56,6 +56,18 @@ FAULTS: Final = (
         "MultiAgentsCommandsDuplicated",
     ),
     Fault(
+        "result_duplicated",
+        f'multiagents_results_duplicated_total{{{_PROCESS},worker_name="w"}}',
+        _PROBES,
+        "MultiAgentsResultsDuplicated",
+    ),
+    Fault(
+        "clock_skew",
+        f'multiagents_events_clock_skew_total{{{_PROCESS},event_type="CommandEvent"}}',
+        _PROBES,
+        "MultiAgentsClockSkew",
+    ),
+    Fault(
         "stalled",
         f'multiagents_workflow_stalls_total{{{_PROCESS},workflow_id="order"}}',
         _PROBES,

@@ -255,6 +255,18 @@ _COUNTS: Final[tuple[tuple[semconv.Instrument, str, Callable[[tuple[str, ...], i
         "run one WorkerManager for each worker type: pub/sub delivers to every subscriber",
     ),
     (
+        semconv.RESULTS_DUPLICATED,
+        FAULT,
+        lambda key, amount: f"{amount} results of {key[0]!r} reached several orchestrators, and each ran the next step",
+        "run one orchestrator process for each workflow definition, for example one web worker",
+    ),
+    (
+        semconv.EVENTS_CLOCK_SKEW,
+        WARNING,
+        lambda key, amount: f"{amount} x {key[0]} can't have been published when the publisher's clock says",
+        "synchronise the clocks of the machines (NTP): times between them are left out until then",
+    ),
+    (
         semconv.EVENTS_STALE,
         WARNING,
         lambda key, amount: f"{amount} results of {key[0]!r} came when no step was waiting for them",

@@ -116,9 +116,10 @@ def _lost() -> list[Panel]:
         ),
         graph(
             "Executed twice",
-            "Commands in each interval that reached more than one receiver: on Redis pub/sub every replica of a worker "
-            "executes every command.",
+            "Commands in each interval that reached more than one receiver, and results that several orchestrators "
+            "handled: on Redis pub/sub every replica executes every command, and every next step.",
             _rare("multiagents_commands_duplicated_total", "worker_name", "{{worker_name}}"),
+            _rare("multiagents_results_duplicated_total", "worker_name", "results of {{worker_name}}"),
             unit="none",
             bars=True,
             width=6,
