@@ -18,9 +18,11 @@ from multiagents_otel.config import (
     file_of_environment,
     given,
 )
+from multiagents_otel.ending import ENDING
 from multiagents_otel.instrumentation import MultiAgentsInstrumentor
 from multiagents_otel.instrumentation.process_metrics import record_process_metrics
 from multiagents_otel.lifecycle import Lifecycle, resource_of
+from multiagents_otel.logs.writer import flush_writers
 from multiagents_otel.monitoring import Monitoring
 
 _logger = logging.getLogger("multiagents_otel")
@@ -30,6 +32,7 @@ DOCTOR_FOLDER: Final = "MULTIAGENTS_OTEL_DOCTOR_FOLDER"
 _PROVIDERS: Final = {"traces": "tracer_provider", "metrics": "meter_provider", "logs": "logger_provider"}
 
 _lifecycle: Lifecycle | None = None
+_bystander: Lifecycle | None = None
 _lock = threading.RLock()
 
 
@@ -136,6 +139,8 @@ def _activate(
         if first:
             there = {signal: provider for signal, provider in providers.items() if provider is not None}
             _watch(pipeline.ensure(there), _flush_timeout(chosen))
+        else:
+            ENDING.arm()  # a fork, or a server, may have taken away what was ready for the end
         if not instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.instrument(**{name: providers[signal] for signal, name in _PROVIDERS.items()})
     active = MultiAgentsInstrumentor._active
@@ -152,6 +157,33 @@ def _flush_timeout(chosen: Options | None = None) -> float:
     active = MultiAgentsInstrumentor._active
     options = active.telemetry.options if active else chosen or Options(configured=configuration_in_force().settings())
     return options.flush_timeout
+
+
+def flush(timeout: float | None = None) -> bool:
+    """Export what is queued now: spans, metrics, logs, and the lines of our loggers' files.
+
+    It blocks: in a coroutine, use ``await asyncio.to_thread(flush)``. It may be called from any thread, in a signal
+    handler and in a forked child, and never raises. All signals leave side by side.
+
+    Args:
+        timeout: seconds to wait for backends; by default the option ``flush_timeout``. The time for collecting and
+            encoding does not count.
+
+    Returns:
+        True if all has left, also where there is nothing: before ``auto_instrument()`` without providers, and after
+        the end has begun. False if a backend did not take something in time.
+    """
+    global _bystander
+    try:
+        lifecycle = _lifecycle
+        if lifecycle is None:  # MultiAgentsInstrumentor().instrument() leaves the end to the application
+            lifecycle = _bystander = _bystander or Lifecycle({}, (), _flush_timeout())
+            lifecycle.providers = pipeline.present()
+        written = flush_writers()
+        return lifecycle.flush(timeout) and written
+    except Exception:
+        _logger.debug("telemetry could not be flushed", exc_info=True)
+        return False
 
 
 def instrument_event_bus(bus: Any, system: str | None = None) -> None:
@@ -177,8 +209,7 @@ def after_launcher() -> None:
 def _watch(used: pipeline.Pipeline, flush_timeout: float) -> None:
     """See to the end of the process, and tell the user once of what will not work."""
     global _lifecycle
-    owned = [used.providers[signal] for signal in used.built]
-    _lifecycle = Lifecycle(used.providers.values(), owned, flush_timeout)
+    _lifecycle = Lifecycle(used.providers, used.built, flush_timeout)
     _lifecycle.install()
     if not pipeline.exports_anything(used):
         _logger.warning("nothing will be exported: %s", pipeline.why_nothing())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -56,7 +57,14 @@ class ProcessExporter:
 
 
 class ForkSafeReader(PeriodicExportingMetricReader):
-    """A periodic reader whose thread starts anew in a forked child, whatever its parent's one held."""
+    """A periodic reader whose thread starts anew in a forked child, whatever its parent's one held.
+
+    Collecting has no deadline: on a busy machine it would lose all metrics of the export. The exporter has its own.
+    """
+
+    def _set_collect_callback(self, func: Any) -> None:  # type: ignore[misc]
+        collect: Any = func and (lambda reader, **_deadline: func(reader, timeout_millis=math.inf))
+        super()._set_collect_callback(collect)
 
     def _at_fork_reinit(self) -> None:
         self._shutdown_event = threading.Event()

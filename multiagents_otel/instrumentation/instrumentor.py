@@ -27,6 +27,7 @@ from multiagents_otel.instrumentation.patching import Patch, PatchSet, Switch
 from multiagents_otel.instrumentation.step import ORCHESTRATOR_MODULE, StepInstrumentation
 from multiagents_otel.instrumentation.worker import WorkerInstrumentation
 from multiagents_otel.instrumentation.workflow import WorkflowInstrumentation
+from multiagents_otel.lifecycle import before_first_call
 from multiagents_otel.logs.processor import add_first
 from multiagents_otel.telemetry import in_force
 from multiagents_otel.telemetry.bus import Buses
@@ -64,6 +65,8 @@ class _Instrumentation:
         in_force.enter(self.telemetry, self.workflows.in_flight, self.buses.buses)
 
     def _running(self) -> dict[tuple[str, ...], int]:
+        if not ENDING.in_use:
+            return {}  # a forked child that has recorded nothing says nothing
         # Between two asyncio.run() calls nothing of the framework runs that could fall silent.
         return {(): int(not (ENDING.in_order if ENDING.begun else self.buses.lag.idle))}
 
@@ -104,6 +107,7 @@ class _Instrumentation:
         # What is under way goes on in the parent.
         self.workflows.clear()
         self.telemetry.executing.clear()
+        before_first_call(self.telemetry.ledger, "add")
 
     def remove(self) -> list[Handler]:
         """Take everything out; returns the handlers that could not be reached and now only pass through."""
