@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, MethodType, TracebackType
@@ -56,11 +57,13 @@ class Ending:
     Attributes:
         in_use: whether this process uses telemetry; a forked child does from its first record on.
         begun: whether the process is ending, one way or the other.
+        flush_soon: flushes in the background.
     """
 
     def __init__(self) -> None:
         self.in_use = False
         self.begun = False
+        self.flush_soon: Callable[[], None] = lambda: None
         self._calls: list[Callable[[bool], None]] = []
         self._starts: list[Callable[[], None]] = []
         self._installed = False
@@ -113,6 +116,9 @@ class Ending:
         """Notice the end, whether or not there is a call to make then; signals are left alone."""
         if not self._installed:
             self._installed = self.in_use = True
+            # Finalizers do nothing once weakref's own end is over, and urllib3 closes its sockets by them: the first
+            # finalizer of a process registers that end, which must come after ours.
+            weakref.finalize(self, bool).atexit = False
             atexit.register(self._at_exit)
             on_fork(in_child=self._in_child)
             self._register_with_multiprocessing()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import logging
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ _OWN_SECONDS: Final = 10.0
 """Limit of the time beside waiting for a backend: collecting and encoding, on a machine that is busy."""
 
 _LONGEST: Final = 300
+_MOST_CAUSES: Final = 3
+_RETRYING: Final = re.compile(r", retrying in [0-9.]+s\b\.?")
 
 
 class Outlet:
@@ -43,6 +46,11 @@ class Outlet:
     def waiting(self) -> bool:
         """Whether a backend is being waited for, as far as is known."""
         return bool(getattr(self._exporter, "waiting", True))
+
+    @property
+    def idle(self) -> bool:
+        """Whether the thread runs, and no flush is queued."""
+        return self._jobs is not None and self._jobs.empty()
 
     def start(self) -> None:
         """Start the thread, unless it runs."""
@@ -146,20 +154,15 @@ class Causes(logging.Filter):
         """Keep a warning or an error for later."""
         if record.levelno < logging.WARNING:
             return True
-        text = record.getMessage()
-        if record.exc_info and record.exc_info[1] is not None:
-            text = f"{text}: {type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
-        if len(self.texts) < 20:
-            self.texts[scrub(" ".join(text.split()))[:_LONGEST]] = None
+        if len(self.texts) < _MOST_CAUSES:
+            self.texts[scrub(_cause(record))[:_LONGEST]] = None
         return False
 
     @contextmanager
     def collect(self) -> Iterator[Causes]:
         """Keep all that is reported inside."""
         known = list(logging.root.manager.loggerDict.items())  # getLogger() would take a lock of logging's
-        loggers = [
-            each for name, each in known if name.startswith("opentelemetry.") and isinstance(each, logging.Logger)
-        ]
+        loggers = [log for name, log in known if name.startswith("opentelemetry.") and isinstance(log, logging.Logger)]
         for logger in loggers:
             logger.addFilter(self)
         try:
@@ -167,3 +170,21 @@ class Causes(logging.Filter):
         finally:
             for logger in loggers:
                 logger.removeFilter(self)
+
+
+def _cause(record: logging.LogRecord) -> str:
+    """The error of the operating system behind a record, or its message."""
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    error: Any = record.exc_info[1] if record.exc_info else None
+    for argument in arguments:
+        if isinstance(argument, BaseException):
+            error = argument
+    innermost = error
+    for _ in range(10):
+        if isinstance(innermost, OSError) and innermost.errno is not None:
+            return str(innermost)
+        inner = getattr(innermost, "reason", None)
+        inner = inner if isinstance(inner, BaseException) else innermost and innermost.__cause__
+        innermost = inner or (innermost and innermost.__context__)
+    text = _RETRYING.sub("", " ".join(record.getMessage().split()))
+    return text if error is None or error in arguments else f"{text}: {type(error).__name__}: {error}"

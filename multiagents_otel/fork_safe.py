@@ -51,9 +51,11 @@ class ProcessExporter:
 
     def _in_child(self) -> None:
         self._exporting = threading.Lock()
-        # Kept, for its end would close what is still the parent's.
-        self._parents.append(self._exporter)
-        self._exporter = None
+        exporter, self._exporter = self._exporter, None
+        if self._held and ".proto.http" in type(exporter).__module__:
+            exporter.shutdown()  # closes this process's copies of the sockets: the connections stay the parent's
+        else:
+            self._parents.append(exporter)  # kept, for its end would close what is still the parent's
 
 
 class ForkSafeReader(PeriodicExportingMetricReader):

@@ -42,19 +42,22 @@ class Lifecycle:
         """Register for the end of the process, and for forks."""
         on_fork(in_child=self._in_child)
         ENDING.add(self._at_end, self._start)
+        ENDING.flush_soon = self._flush_soon
 
     def flush(self, timeout: float | None = None) -> bool:
         """Flush every provider; True if all has left."""
-        jobs = self.flush_soon()
+        if self._closed:
+            return True
+        ENDING.use()
+        jobs = [outlet.flush() for _, outlet in self._current()]
         wait(jobs, self._timeout if timeout is None else timeout)
         return all(job.succeeded for job in jobs)
 
-    def flush_soon(self) -> list[Job]:
-        """Flush every provider, and do not wait."""
-        if self._closed:
-            return []
-        ENDING.use()
-        return [outlet.flush() for _, outlet in self._current()]
+    def _flush_soon(self) -> None:
+        if not self._closed and not ENDING.begun:
+            for _, outlet in self._current():
+                if outlet.idle:
+                    outlet.flush()
 
     def _start(self) -> None:
         for _, outlet in self._current():

@@ -25,6 +25,7 @@ from multiagents_otel.instrumentation.framework_logs import FrameworkLogs
 from multiagents_otel.instrumentation.handlers import WORKER_MANAGER_MODULE, Handler
 from multiagents_otel.instrumentation.patching import Patch, PatchSet, Switch
 from multiagents_otel.instrumentation.step import ORCHESTRATOR_MODULE, StepInstrumentation
+from multiagents_otel.instrumentation.stopping import StopInstrumentation
 from multiagents_otel.instrumentation.worker import WorkerInstrumentation
 from multiagents_otel.instrumentation.workflow import WorkflowInstrumentation
 from multiagents_otel.lifecycle import before_first_call
@@ -56,7 +57,8 @@ class _Instrumentation:
         self.workers = WorkerInstrumentation(self.telemetry, self.buses, self.patches, self.logs, builtins)
         self.orchestrators = WorkflowInstrumentation(self.telemetry, self.workflows, self.buses, self.patches)
         steps = StepInstrumentation(self.telemetry, self.workflows, self.patches)
-        parts = (self.logs, builtins, self.buses, self.workers, self.orchestrators, steps)
+        stops = StopInstrumentation(self.telemetry, self.buses.buses, self.patches)
+        parts = (self.logs, builtins, self.buses, self.workers, self.orchestrators, steps, stops)
         on_fork(in_child=self._in_forked_child)
         self.table: list[Patch] = [patch for part in parts for patch in part.table()]
         SYSTEM.install(self.telemetry.instruments)
