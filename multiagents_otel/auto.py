@@ -71,11 +71,13 @@ def auto_instrument(
     """Instrument multiagents-framework, and build what is needed to export its telemetry.
 
     Call it once, at the start of each process, before or after the framework is imported; a second call
-    does nothing. Providers that are set already are used; those that are missing are built: OTLP exporters, over
-    HTTP unless told otherwise (``OTEL_EXPORTER_OTLP_*``, ``OTEL_{TRACES,METRICS,LOGS}_EXPORTER``),
+    only prepares the end of the process again, where a fork or a server has undone that. Providers that are set
+    already are used; those that are missing are built: OTLP exporters, over HTTP unless set otherwise
+    (``OTEL_EXPORTER_OTLP_*``, ``OTEL_{TRACES,METRICS,LOGS}_EXPORTER``),
     ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``, ``OTEL_TRACES_SAMPLER`` and the SDK's other variables,
     or all of it from ``OTEL_CONFIG_FILE``. Metrics leave every 30 s (``OTEL_METRIC_EXPORT_INTERVAL``, ms). At
-    exit and on SIGTERM what is queued is flushed, for at most ``flush_timeout`` seconds.
+    exit, on SIGTERM and on SIGHUP what is queued is flushed, which waits for backends for at most ``flush_timeout``
+    seconds.
 
     Args:
         config: a :class:`MonitoringConfig`, a dict of its sections, or the path of a YAML or JSON file; by default
@@ -94,7 +96,7 @@ def auto_instrument(
         keep_errors: a workflow in which something fails is sampled from then on, whatever the sampler says.
         critical_workflows: globs of workflow ids that are sampled whatever the sampler says.
         stall_grace: seconds after a step's timeout until its workflow is ``stalled``.
-        flush_timeout: seconds that the end of the process may wait for its telemetry to leave.
+        flush_timeout: seconds that the end of the process may wait for backends.
         redaction: secrets are scrubbed from spans, logs and metrics.
         redact_keys: more names whose values are secrets.
         redact_patterns: more values that are secrets.

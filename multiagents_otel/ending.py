@@ -43,8 +43,13 @@ _MASKED: Final = (
 )
 """All signals but those that a thread causes by a fault of its own."""
 
+_INSIST_SECONDS: Final = 0.1
+_INSISTS: Final = 10
+_NO_FD: Final = -1
+
 _set_handler: Callable[[int, Any], Any] = _signal.signal
 _get_handler: Callable[[int], Any] = _signal.getsignal
+_set_wakeup_fd: Callable[..., int] = signal.set_wakeup_fd
 
 
 class Ending:
@@ -72,6 +77,8 @@ class Ending:
         self._ending = False
         self._signal: int | None = None
         self._tries = 0
+        self._handled = 0.0
+        self._pipe = (_NO_FD, _NO_FD)
         self._knows_multiprocessing = False
 
     def add(self, call: Callable[[bool], None], start: Callable[[], None] | None = None) -> None:
@@ -105,6 +112,8 @@ class Ending:
             for number in _FATAL:
                 if _is_default(_get_handler(number)):
                     _set_handler(number, self._on_signal)
+            if self._pipe[1] == _NO_FD and os.name == "posix":
+                self._watch_main_thread()
 
     def use(self) -> bool:
         """Arm a forked child that records something; whether there is nothing more to do then."""
@@ -152,6 +161,7 @@ class Ending:
     # --- signals --------------------------------------------------------------------------------
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._handled = time.monotonic()
         if self._ending:
             self._signal = number  # the end that is under way goes on, and the process then ends by the signal
             return
@@ -175,6 +185,59 @@ class Ending:
         self.begun = False
         _set_handler(number, self._on_signal)
 
+    # A handler of Python's waits until the main thread is back from C code, which the default does not: a thread
+    # notices each signal, interrupts a system call, and ends the process itself if the main thread does not come back.
+
+    def _watch_main_thread(self) -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        others = _set_wakeup_fd(writing, warn_on_full_buffer=False)
+        if others != _NO_FD:
+            _set_wakeup_fd(others)
+        if others != _NO_FD or not start_thread(self._insist, reading):
+            os.close(reading)
+            os.close(writing)
+            return
+        self._pipe = (reading, writing)
+        signal.set_wakeup_fd = self._signal_set_wakeup_fd
+
+    def _insist(self, reading: int) -> None:
+        while numbers := os.read(reading, 64):
+            arrived = time.monotonic()
+            for number in _FATAL:
+                tries = 0
+                while number in numbers and self._is_ours(_get_handler(number)) and not self._ending:
+                    time.sleep(_INSIST_SECONDS)
+                    if self._handled >= arrived - _INSIST_SECONDS:
+                        break
+                    if tries >= _INSISTS:
+                        self._end_from_thread(number)
+                        break
+                    tries += 1
+                    with contextlib.suppress(ProcessLookupError):
+                        signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    def _end_from_thread(self, number: int) -> None:
+        try:
+            import ctypes
+
+            set_action = ctypes.pythonapi.PyOS_setsig
+        except (ImportError, AttributeError):
+            return
+        set_action.argtypes, set_action.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+        self._end(False)
+        before = set_action(number, None)
+        os.kill(os.getpid(), number)
+        self.begun = False
+        set_action(number, before)
+
+    def _signal_set_wakeup_fd(self, fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
+        ours = self._pipe[1]
+        if fd == _NO_FD and ours != _NO_FD:
+            fd, warn_on_full_buffer = ours, False
+        before = _set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
+        return _NO_FD if before == ours else before
+
     def _signal_signal(self, signalnum: int, handler: Any, /) -> Any:
         if self._armed and signalnum in _FATAL and _is_default(handler):
             handler = self._on_signal
@@ -196,6 +259,12 @@ class Ending:
         # no handler of Python's is called.
         self._armed = self.in_use = self.begun = self._ending = False
         self._signal = None
+        if self._pipe[1] != _NO_FD:
+            if (others := _set_wakeup_fd(_NO_FD)) != self._pipe[1]:
+                _set_wakeup_fd(others)
+            for fd in self._pipe:  # the parent's
+                os.close(fd)
+            self._pipe = (_NO_FD, _NO_FD)
         for number in _FATAL:
             if self._is_ours(_get_handler(number)):
                 _set_handler(number, _DEFAULT)

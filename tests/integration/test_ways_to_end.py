@@ -193,6 +193,7 @@ def test_SIGTERM_in_a_flush_ends_the_process_by_the_signal_after_it(receiver: Ot
 def test_SIGTERM_in_the_midst_of_recording_waits_for_no_lock(receiver: OtlpReceiver) -> None:
     code = """
 counter = metrics.get_meter("app").create_counter("app.counter")
+counter.add(1)
 print("recording", flush=True)
 while True:
     counter.add(1)
@@ -272,6 +273,20 @@ os._exit(0)
     receiver.hang()
     start = HEAD[: HEAD.index("with trace")]
     assert ran(receiver, start + code, MULTIAGENTS_OTEL_FLUSH_TIMEOUT="50") == ""
+
+
+@pytest.mark.parametrize("handler", ["", "signal.set_wakeup_fd(-1)"])
+def test_SIGTERM_ends_a_process_that_is_deep_in_C_code(receiver: OtlpReceiver, handler: str) -> None:
+    code = f"""
+import hashlib
+{handler}
+print("deep", flush=True)
+hashlib.pbkdf2_hmac("sha256", b"x", b"y", 2_000_000_000)  # for minutes no Python handler is called
+"""
+    with Process.python(HEAD + code, env=receiver.environment("http/protobuf", HOUR_MS)) as process:
+        process.wait_line("deep")
+        assert process.terminate(DEADLINE_S) == -signal.SIGTERM
+    check_arrived(receiver)
 
 
 @pytest.mark.parametrize("begins", ["work()", "in_thread()", "auto_instrument(); work()"])
