@@ -99,7 +99,7 @@ $(BIN)/python:
 
 $(VENV)/.setup: pyproject.toml $(REDIS) $(SOURCE) | $(BIN)/python
 	@echo "installing the package, and what tests and lint need"
-	@$(BIN)/python -m pip install --quiet --editable '.[redis]' --group test --group neighbours --group stack --group lint
+	@$(BIN)/python -m pip install --quiet --editable '.[redis]' --group test --group ends --group neighbours --group stack --group lint
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.demo: pyproject.toml $(REDIS) | $(BIN)/python

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from multiagents_otel.cli import configuration, doctor, launch, report, show
 from multiagents_otel.cli.command import OK, USAGE, Command
+from multiagents_otel.cli.output import let_anything_be_printed
 from multiagents_otel.version import __version__
 
 __all__ = ["main"]
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is success, 1 means that nothing was found or that a file could not be read, 2 is wrong usage. ``argv`` is
     ``sys.argv[1:]`` unless given. A reader that goes away (``| head``) ends the command quietly, with 0.
     """
+    let_anything_be_printed()
     parser = command_line()
     try:
         args = parser.parse_args(argv)

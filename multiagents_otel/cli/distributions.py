@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
@@ -103,9 +104,9 @@ def _slices(distribution: Distribution) -> Iterator[tuple[float | None, float | 
 
 def _bound(scale: int, index: int) -> float:
     try:
-        return float(2.0 ** (index * 2.0**-scale))
+        return float(2.0 ** math.ldexp(index, -scale))
     except OverflowError:
-        return float("inf")
+        return math.inf if index > 0 else 0.0
 
 
 def _clamped(value: float, distribution: Distribution) -> float:

@@ -175,7 +175,9 @@ class Findings:
     def _events(self, span: Span) -> Iterator[Note]:
         events = [event for event in span.events if event.name != semconv.EXCEPTION_EVENT]
         for event in events[:_MOST_EVENTS]:
-            yield Note(f"{self._glyphs.event} {event.name} +{nanoseconds(max(0, event.time - span.start))}", "dim")
+            known = event.time and span.start
+            offset = f" +{nanoseconds(max(0, event.time - span.start))}" if known else ""
+            yield Note(f"{self._glyphs.event} {event.name}{offset}", "dim")
         if len(events) > _MOST_EVENTS:
             yield Note(f"{self._glyphs.event} and {len(events) - _MOST_EVENTS} more events", "dim")
 

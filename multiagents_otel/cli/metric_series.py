@@ -1,7 +1,8 @@
 """The points of all lines, put together to what people want to know: one value for each series.
 
-A *stream* is what one process says of one series. Cumulative streams are worth their latest point, delta streams the
-sum of their points. The streams of the processes of one service are added up, except for gauges, which can't be.
+A *stream* is what one scope of one process says of one series. Cumulative streams are worth their latest point, delta
+streams the sum of their points. The streams of the processes of one service are added up, except for gauges, which
+can't be.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ from typing import NamedTuple
 
 from multiagents_otel.cli.distributions import merged
 from multiagents_otel.cli.otlp_values import as_text
-from multiagents_otel.cli.records import Distribution, Kind, Labels, Metric, Point
+from multiagents_otel.cli.records import Distribution, Kind, Labels, Metric, Point, Resource, Scope
+from multiagents_otel.cli.resource_names import short_names
+
+_INSTANCE_SIZE = 8
 
 
 @dataclass(frozen=True)
 class Series:
-    """One row. ``process`` is the instance that a gauge's value is of, empty for values that are summed."""
+    """One row. ``process`` and ``scope`` name the stream of a gauge; empty for a sum, and where nothing differs."""
 
     service: str
     process: str
+    scope: str
     labels: Labels
     value: float | Distribution
 
@@ -50,8 +55,8 @@ class _SeriesKey(NamedTuple):
 
 
 class _StreamKey(NamedTuple):
-    instance: str
-    scope: str
+    resource: Resource
+    scope: Scope
 
 
 @dataclass
@@ -65,7 +70,8 @@ class _Stream:
 
     def add(self, point: Point, delta: bool) -> None:
         if delta:
-            if (point.start, point.time) not in self.seen:  # delivered at least once, to be counted once
+            # Delivered at least once, to be counted once; without a time nothing says that it is the same point.
+            if not point.time or (point.start, point.time) not in self.seen:
                 self.seen.add((point.start, point.time))
                 self.deltas = [_sum([*self.deltas, point.value])]
             return
@@ -84,15 +90,15 @@ class MetricStore:
     def __init__(self) -> None:
         self.latest_time = 0
         self._streams: dict[_InstrumentKey, dict[_SeriesKey, dict[_StreamKey, _Stream]]] = {}
-        self._processes: dict[str, set[str]] = {}
+        self._processes: dict[str, set[Resource]] = {}
 
     def add(self, metric: Metric) -> None:
         """Take the points of one metric of one line."""
         if not metric.points:
             return
-        self._processes.setdefault(metric.resource.service, set()).add(metric.resource.instance)
+        self._processes.setdefault(metric.resource.service, set()).add(metric.resource)
         series = self._streams.setdefault(_InstrumentKey(metric.name, metric.unit, metric.kind), {})
-        key = _StreamKey(metric.resource.instance, metric.scope)
+        key = _StreamKey(metric.resource, metric.scope)
         for point in metric.points:
             streams = series.setdefault(_SeriesKey(metric.resource.service, point.labels), {})
             streams.setdefault(key, _Stream(metric.kind)).add(point, metric.delta)
@@ -106,7 +112,7 @@ class MetricStore:
 
     def processes(self) -> dict[str, int]:
         """Return the number of processes that have sent metrics, by service."""
-        return {service: len(instances) for service, instances in sorted(self._processes.items())}
+        return {service: len(resources) for service, resources in sorted(self._processes.items())}
 
     def instruments(self) -> list[Instrument]:
         """Return the instruments by name, their series by service and attributes."""
@@ -119,15 +125,25 @@ class MetricStore:
 def _rows(kind: Kind, series: dict[_SeriesKey, dict[_StreamKey, _Stream]]) -> Iterable[Series]:
     for key, streams in sorted(series.items(), key=lambda item: (item[0].service, _sortable(item[0].labels))):
         if kind is Kind.GAUGE:
-            for stream_key, stream in sorted(streams.items()):
-                yield Series(key.service, stream_key.instance, key.labels, stream.value())
+            yield from _gauges(key, streams)
         else:
-            yield Series(key.service, "", key.labels, _sum([stream.value() for stream in streams.values()]))
+            yield Series(key.service, "", "", key.labels, _sum([stream.value() for stream in streams.values()]))
+
+
+def _gauges(key: _SeriesKey, streams: dict[_StreamKey, _Stream]) -> Iterable[Series]:
+    processes = short_names((each.resource for each in streams), _INSTANCE_SIZE)
+    several_scopes = len({each.scope for each in streams}) > 1
+    named = [
+        (processes[each.resource], f"{each.scope.name} {each.scope.version}".strip() if several_scopes else "", stream)
+        for each, stream in streams.items()
+    ]
+    for process, scope, stream in sorted(named, key=lambda entry: entry[:2]):
+        yield Series(key.service, process, scope, key.labels, stream.value())
 
 
 def _count_processes(series: dict[_SeriesKey, dict[_StreamKey, _Stream]]) -> dict[str, int]:
-    found = {(key.service, stream.instance) for key, streams in series.items() for stream in streams}
-    return Counter(service for service, _ in sorted(found))
+    found = {(key.service, stream.resource) for key, streams in series.items() for stream in streams}
+    return dict(sorted(Counter(service for service, _ in found).items()))
 
 
 def _sum(values: list[float | Distribution]) -> float | Distribution:
@@ -138,4 +154,4 @@ def _sum(values: list[float | Distribution]) -> float | Distribution:
 
 
 def _sortable(labels: Labels) -> list[tuple[str, str]]:
-    return [(name, as_text(value)) for name, value in labels]
+    return [(name, as_text(value)) for name, value in labels.items]

@@ -83,7 +83,7 @@ def metric_table(store: MetricStore, screen: Screen, *, everything: bool = False
 
 def _heading(store: MetricStore, processes: dict[str, int], screen: Screen) -> Iterator[str]:
     facts = [f"{service} ({counted(count, 'process', 'processes')})" for service, count in processes.items()]
-    facts.append(f"as of {clock(store.latest_time)}")
+    facts.append(f"as of {clock(store.latest_time)}" if store.latest_time else "time not recorded")
     lines = screen.pack(facts, screen.width - len("Metrics  "), f" {screen.glyphs.dot} ")
     for index, line in enumerate(lines):
         title = screen.paint("Metrics", "bold") if index == 0 else " " * len("Metrics")
@@ -234,14 +234,17 @@ def _gauge_rows(instrument: Instrument, series: list[Series], several_services: 
         bad = any(_gauge_is_bad(instrument, value) for value in values)
         if len(entries) > _MOST_GAUGE_ROWS:
             low, high = (quantity(value, instrument.unit) for value in (min(values), max(values)))
-            text = f"{labels} over {len(entries)} processes".strip()
+            noun = "streams" if any(entry.scope for entry in entries) else "processes"
+            text = f"{labels} over {len(entries)} {noun}".strip()
             idle = not bad and not any(values)
             yield _Row(text, (low if low == high else f"{low} to {high}",), "yellow" if bad else "", idle)
             continue
         for entry, value in zip(entries, values, strict=True):
-            process = f"{labels} process {entry.process[:8]}".strip() if len(entries) > 1 else labels
+            process = f"process {entry.process}" if entry.process else ""
+            scope = f"scope {entry.scope}" if entry.scope else ""
+            text = " ".join(filter(None, (labels, process, scope)))
             style = "yellow" if _gauge_is_bad(instrument, value) else ""
-            yield _Row(process, (quantity(value, instrument.unit),), style, idle=value == 0 and not style)
+            yield _Row(text, (quantity(value, instrument.unit),), style, idle=value == 0 and not style)
 
 
 _TITLES = ("count", "sum", "avg", "min", "p50", "p95", "max")
@@ -287,13 +290,13 @@ def _number(entry: Series) -> float:
 
 
 def _labels(entry: Series, several_services: bool) -> str:
-    labels = [f"{name}={as_text(value)}" for name, value in entry.labels]
+    labels = [f"{name}={as_text(value)}" for name, value in entry.labels.items]
     return " ".join([f"[{entry.service}]", *labels] if several_services else labels)
 
 
 def _is_bad(instrument: Instrument, entry: Series) -> bool:
     return instrument.name in _BAD_NEWS or any(
-        name == semconv.STATUS and value in _BAD_STATUS for name, value in entry.labels
+        name == semconv.STATUS and value in _BAD_STATUS for name, value in entry.labels.items
     )
 
 

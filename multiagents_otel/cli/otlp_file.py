@@ -1,48 +1,54 @@
-"""A file of OTLP JSON lines, read line by line, and again at the lines that are wanted."""
+"""A file of OTLP JSON: its documents, and again those that are needed, whatever the file is packed in."""
 
 from __future__ import annotations
 
+import codecs
 import errno
-import shutil
+import gzip
+import os
+import shlex
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
+
+from multiagents_otel.cli import json_documents
+from multiagents_otel.cli.json_documents import Document
+from multiagents_otel.cli.json_fields import Json
 
 STDIN = "-"
 
 _CHUNK = 64 * 1024
 _IN_MEMORY = 32 * 1024 * 1024
-_LONGEST_LINE = 256 * 1024 * 1024
-"""A line beyond this is no batch of spans: a binary file without line ends must not fill the memory."""
 
-_COMPRESSED = {b"\x1f\x8b": "gzip -dc", b"\x28\xb5\x2f\xfd": "zstd -dc"}
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # what "program > file" writes in Windows PowerShell
 
 
 class UnreadableFileError(Exception):
     """A file that can't be shown at all; the message is the sentence for the user."""
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line that is not blank. ``data`` is None for one that is too long to be read."""
-
-    number: int
-    offset: int
-    data: bytes | None
-
-
 class OtlpFile:
-    """A file, a pipe or the standard input, opened. A context manager; ``name`` is for messages."""
+    """A file, a pipe or the standard input, opened. A context manager.
+
+    Attributes:
+        name: for messages.
+        damage: what keeps the file from being read to its end, for the user; empty if nothing does.
+    """
 
     def __init__(self, path: str) -> None:
-        """Open ``path``, ``-`` being the standard input. Raises UnreadableFileError if it has no lines to read."""
+        """Open ``path``, ``-`` being the standard input. Raises UnreadableFileError if there is nothing to read."""
         self.name = "standard input" if path == STDIN else path
+        self.damage = ""
         self._stream = _open(path, self.name)
         try:
-            _check(self._stream, path, self.name)
+            self._unpack()
+            self._check(path)
         except BaseException:
             self._stream.close()
             raise
@@ -53,37 +59,57 @@ class OtlpFile:
     def __exit__(self, *_: object) -> None:
         self._stream.close()
 
-    def lines(self) -> Iterator[Line]:
-        """Return the lines that are not blank, from the start."""
-        self._stream.seek(0)
-        number = offset = 0
-        while data := self._stream.readline(_LONGEST_LINE):
-            number += 1
-            at = offset
-            offset += len(data)
-            whole = data.endswith(b"\n") or len(data) < _LONGEST_LINE
-            if not whole:
-                offset += self._skip_line()
-            if data.strip():
-                yield Line(number, at, data if whole else None)
+    def documents(self) -> Iterator[Document]:
+        """Return the documents, from the start."""
+        return json_documents.documents(self._stream)
 
-    def line_at(self, offset: int) -> bytes:
-        """Return the line that starts at an offset that ``lines`` has told."""
-        self._stream.seek(offset)
-        return self._stream.readline()
+    def document_at(self, offset: int, size: int) -> Json:
+        """Return a document at a place that ``documents`` has returned. Raises ValueError if it is not there."""
+        return json_documents.document_at(self._stream, offset, size)
 
-    def _skip_line(self) -> int:
-        skipped = 0
-        while data := self._stream.readline(_CHUNK):
-            skipped += len(data)
-            if data.endswith(b"\n"):
-                break
-        return skipped
+    def _unpack(self) -> None:
+        head = self._head()
+        if head.startswith(_GZIP):
+            # In small parts: what comes before the end of a file that is cut off is not lost.
+            read = gzip.GzipFile(fileobj=self._stream).read1
+        elif head.startswith(_UTF16):
+            read = codecs.EncodedFile(self._stream, "utf-8", "utf-16", errors="replace").read
+        else:
+            return
+        with self._stream:
+            unpacked, self.damage = _spooled(read, self.name)
+        self._stream = unpacked
+
+    def _check(self, path: str) -> None:
+        head = self._head()
+        if not head.strip():
+            raise UnreadableFileError(self.damage or f"{self.name}: is empty: nothing has been exported to it yet")
+        if head.startswith(_ZSTD):
+            source = "" if path == STDIN else f" {_quoted(path)}"
+            raise UnreadableFileError(
+                f"{self.name}: is compressed; show it with: zstd -dc{source} | multiagents-otel show {STDIN}"
+            )
+        if b"\0" in head:
+            raise UnreadableFileError(
+                f"{self.name}: is a binary file, not OTLP JSON "
+                "(the Collector's file exporter needs format: json and no compression)"
+            )
+
+    def _head(self) -> bytes:
+        try:
+            self._stream.seek(0)
+            head = self._stream.read(_CHUNK)
+            self._stream.seek(0)
+        except OSError as error:
+            raise UnreadableFileError(f"{self.name}: can't be read: {_reason(error)}") from None
+        return head
 
 
 def _open(path: str, name: str) -> IO[bytes]:
     if path == STDIN:
-        return _spooled(sys.stdin.buffer, name)
+        if sys.stdin is None:
+            raise UnreadableFileError(f"{name}: is closed")
+        return _copy(sys.stdin.buffer, name)
     try:
         stream = Path(path).open("rb")  # noqa: SIM115 - closed by OtlpFile
     except FileNotFoundError:
@@ -95,42 +121,38 @@ def _open(path: str, name: str) -> IO[bytes]:
     if stream.seekable():
         return stream
     with stream:
-        return _spooled(stream, name)
+        return _copy(stream, name)
 
 
-def _spooled(stream: IO[bytes], name: str) -> IO[bytes]:
-    # Lines are read twice, which a pipe does not offer.
+def _copy(stream: IO[bytes], name: str) -> IO[bytes]:
+    copy, damage = _spooled(stream.read, name)
+    if damage:
+        copy.close()
+        raise UnreadableFileError(damage)
+    return copy
+
+
+def _spooled(read: Callable[[int], bytes], name: str) -> tuple[IO[bytes], str]:
+    """Return what there is to read, and what keeps it from being read to its end."""
+    # Documents are read twice, which a pipe does not offer.
     spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed by OtlpFile
     try:
-        shutil.copyfileobj(stream, spool)
+        while data := read(_CHUNK):
+            spool.write(data)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        # A program that was killed has not written the end; what comes before it is whole.
+        cause = "ends before its end is written" if isinstance(error, EOFError) else "is damaged"
+        return spool, f"{name}: the gzip data {cause}; only what comes before that is read"
     except OSError as error:
         spool.close()
         raise UnreadableFileError(f"{name}: can't be read: {_reason(error)}") from None
-    return spool
+    return spool, ""
 
 
-def _check(stream: IO[bytes], path: str, name: str) -> None:
-    try:
-        stream.seek(0)
-        head = stream.read(_CHUNK)
-    except OSError as error:
-        raise UnreadableFileError(f"{name}: can't be read: {_reason(error)}") from None
-    if not head.strip():
-        raise UnreadableFileError(f"{name}: is empty: nothing has been exported to it yet")
-    for magic, command in _COMPRESSED.items():
-        if head.startswith(magic):
-            raise UnreadableFileError(
-                f"{name}: is compressed; show it with: {command} {path} | multiagents-otel show {STDIN}"
-            )
-    if b"\0" in head:
-        raise UnreadableFileError(
-            f"{name}: is a binary file, not lines of OTLP JSON (the Collector's file exporter needs format: json)"
-        )
-    first, _, rest = head.lstrip().partition(b"\n")
-    if first.strip() in (b"{", b"[") and rest.strip():
-        raise UnreadableFileError(
-            f"{name}: is JSON spread over several lines; show it with: jq -c . {path} | multiagents-otel show {STDIN}"
-        )
+def _quoted(path: str) -> str:
+    """Return a path as the user's shell takes it for one word that is no option."""
+    safe = f"./{path}" if path.startswith("-") else path
+    return subprocess.list2cmdline([safe]) if os.name == "nt" else shlex.quote(safe)
 
 
 def _reason(error: OSError | ValueError) -> str:

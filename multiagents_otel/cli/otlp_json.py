@@ -1,21 +1,35 @@
-"""OTLP JSON to records: one line, as the OTLP JSON file exporter and the Collector's ``file`` exporter write it."""
+"""OTLP JSON to records: one request, as the OTLP JSON file exporter and the Collector's ``file`` exporter write it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
 
 from multiagents_otel import semconv
 from multiagents_otel.cli import json_fields as fields
-from multiagents_otel.cli.json_fields import BadLineError, JsonObject
+from multiagents_otel.cli.json_fields import BadLineError, Json, JsonObject
 from multiagents_otel.cli.otlp_metrics import read_metric
-from multiagents_otel.cli.otlp_values import attributes, value_of
-from multiagents_otel.cli.records import Attributes, Batch, Link, LogEvent, Metric, Resource, Span, SpanEvent
+from multiagents_otel.cli.otlp_values import as_text, attributes, value_of
+from multiagents_otel.cli.records import (
+    Attributes,
+    Batch,
+    Labels,
+    Link,
+    LogEvent,
+    Resource,
+    Scope,
+    Span,
+    SpanEvent,
+)
 
 _SIGNALS = ("resourceSpans", "resourceMetrics", "resourceLogs")
 _IGNORED_SIGNALS = ("resourceProfiles",)
 _STATUS_CODES = ("STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR")
 _ERROR_CODE = _STATUS_CODES.index("STATUS_CODE_ERROR")
 _SAMPLED = 0x01
+
+_Read = TypeVar("_Read")
 
 WORKFLOW_LOGS = frozenset({semconv.LOG_WORKFLOW_STARTED, semconv.LOG_WORKFLOW_STALLED, semconv.LOG_WORKFLOW_RECOVERED})
 
@@ -27,57 +41,57 @@ _UNKNOWN_SERVICE = "unknown_service"
 _EVENT_NAME = "event.name"
 
 
-def read_line(data: bytes) -> Batch:
-    """Return what one line of a file holds. Raises BadLineError where any part of it can't be read."""
-    document = fields.parse(data)
-    if document and not any(key in document for key in (*_SIGNALS, *_IGNORED_SIGNALS)):
+def read_request(value: Json) -> Batch:
+    """Return what one JSON document of a file holds. Raises BadLineError where any part of it can't be read."""
+    document = fields.as_object(value)
+    if document and not any(fields.has(document, key) for key in (*_SIGNALS, *_IGNORED_SIGNALS)):
         raise BadLineError(f"not OTLP: none of {', '.join(_SIGNALS)}")
-    logs: list[LogEvent] = []
-    other_logs = 0
-    for entry in _logs(document):
-        if entry is None:
-            other_logs += 1
-        else:
-            logs.append(entry)
-    return Batch(tuple(_spans(document)), tuple(logs), tuple(_metrics(document)), other_logs)
+    logs = [*_entries(document, "resourceLogs", "scopeLogs", "logRecords", _log)]
+    metrics = _entries(document, "resourceMetrics", "scopeMetrics", "metrics", read_metric)
+    events = tuple(log for log in logs if log is not None)
+    return Batch(
+        spans=tuple(_entries(document, "resourceSpans", "scopeSpans", "spans", _span)),
+        logs=events,
+        metrics=tuple(metric for metric in metrics if metric is not None),
+        other_logs=len(logs) - len(events),
+    )
 
 
-def _spans(document: JsonObject) -> Iterator[Span]:
-    for group in fields.objects(document, "resourceSpans"):
+def _entries(
+    document: JsonObject, groups: str, scopes: str, entries: str, read: Callable[[Resource, Scope, JsonObject], _Read]
+) -> Iterator[_Read]:
+    """Return what ``read`` makes of the entries of one signal."""
+    # Until version 0.19 of OTLP the scope was the instrumentation library, its fields the same.
+    old_scopes = scopes.replace("scope", "instrumentationLibrary")
+
+    def read_group(group: JsonObject) -> list[list[_Read]]:
         resource = _resource(group)
-        for scope in fields.objects(group, "scopeSpans"):
-            for entry in fields.objects(scope, "spans"):
-                yield _span(resource, entry)
 
+        def read_scope(entry: JsonObject) -> list[_Read]:
+            scope = _scope(entry)
+            return fields.objects(entry, entries, partial(read, resource, scope))
 
-def _metrics(document: JsonObject) -> Iterator[Metric]:
-    for group in fields.objects(document, "resourceMetrics"):
-        resource = _resource(group)
-        for scope in fields.objects(group, "scopeMetrics"):
-            name = fields.text(fields.object_at(scope, "scope"), "name")
-            for entry in fields.objects(scope, "metrics"):
-                metric = read_metric(resource, name, entry)
-                if metric is not None:
-                    yield metric
+        return fields.objects(group, scopes, read_scope) + fields.objects(group, old_scopes, read_scope)
 
-
-def _logs(document: JsonObject) -> Iterator[LogEvent | None]:
-    for group in fields.objects(document, "resourceLogs"):
-        resource = _resource(group)
-        for scope in fields.objects(group, "scopeLogs"):
-            for entry in fields.objects(scope, "logRecords"):
-                yield _log(resource, entry)
+    for group in fields.objects(document, groups, read_group):
+        for scope in group:
+            yield from scope
 
 
 def _resource(group: JsonObject) -> Resource:
     found = attributes(fields.object_at(group, "resource"))
     instance = found.get(semconv.SERVICE_INSTANCE_ID)
     if instance is None:
-        instance = "/".join(str(found[key]) for key in (_HOST_NAME, _PROCESS_ID) if key in found)
-    return Resource(str(found.get(semconv.SERVICE_NAME) or _UNKNOWN_SERVICE), str(instance))
+        instance = "/".join(as_text(found[key]) for key in (_HOST_NAME, _PROCESS_ID) if key in found)
+    return Resource(as_text(found.get(semconv.SERVICE_NAME)) or _UNKNOWN_SERVICE, as_text(instance), Labels(found))
 
 
-def _span(resource: Resource, entry: JsonObject) -> Span:
+def _scope(group: JsonObject) -> Scope:
+    scope = fields.object_at(group, "scope") or fields.object_at(group, "instrumentationLibrary")
+    return Scope(fields.text(scope, "name"), fields.text(scope, "version"), Labels(attributes(scope)))
+
+
+def _span(resource: Resource, _scope: Scope, entry: JsonObject) -> Span:
     trace_id, span_id = fields.hex_id(entry, "traceId", 16), fields.hex_id(entry, "spanId", 8)
     if not trace_id or not span_id:
         raise BadLineError("a span without traceId or spanId")
@@ -93,18 +107,20 @@ def _span(resource: Resource, entry: JsonObject) -> Span:
         error=fields.enum(status, "code", _STATUS_CODES) == _ERROR_CODE,
         description=fields.text(status, "message"),
         attributes=attributes(entry),
-        events=tuple(
-            SpanEvent(fields.text(event, "name"), fields.unsigned(event, "timeUnixNano"), attributes(event))
-            for event in fields.objects(entry, "events")
-        ),
-        links=tuple(
-            Link(fields.hex_id(link, "traceId", 16), fields.hex_id(link, "spanId", 8))
-            for link in fields.objects(entry, "links")
-        ),
+        events=tuple(fields.objects(entry, "events", _event)),
+        links=tuple(fields.objects(entry, "links", _link)),
     )
 
 
-def _log(resource: Resource, entry: JsonObject) -> LogEvent | None:
+def _event(entry: JsonObject) -> SpanEvent:
+    return SpanEvent(fields.text(entry, "name"), fields.unsigned(entry, "timeUnixNano"), attributes(entry))
+
+
+def _link(entry: JsonObject) -> Link:
+    return Link(fields.hex_id(entry, "traceId", 16), fields.hex_id(entry, "spanId", 8))
+
+
+def _log(resource: Resource, _scope: Scope, entry: JsonObject) -> LogEvent | None:
     found = attributes(entry)
     name = _event_name(entry, found)
     if name is None:

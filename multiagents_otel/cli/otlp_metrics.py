@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from multiagents_otel.cli import json_fields as fields
-from multiagents_otel.cli.json_fields import BadLineError, Json, JsonObject
+from multiagents_otel.cli.json_fields import BadLineError, JsonObject
 from multiagents_otel.cli.otlp_values import attributes
 from multiagents_otel.cli.records import (
     Buckets,
@@ -16,6 +17,7 @@ from multiagents_otel.cli.records import (
     Metric,
     Point,
     Resource,
+    Scope,
 )
 
 _TEMPORALITIES = (
@@ -25,13 +27,15 @@ _TEMPORALITIES = (
 )
 _DELTA = _TEMPORALITIES.index("AGGREGATION_TEMPORALITY_DELTA")
 _NO_RECORDED_VALUE = 0x01
-_SCALES = range(-10, 21)  # what SDKs produce; beyond it a bucket's bounds are no numbers
+_OLD_KINDS = ("intGauge", "doubleGauge", "intSum", "doubleSum", "intHistogram", "doubleHistogram", "doubleSummary")
+
+_ReadValue = Callable[[JsonObject], float | Distribution | None]
 
 
-def read_metric(resource: Resource, scope: str, entry: JsonObject) -> Metric | None:
+def read_metric(resource: Resource, scope: Scope, entry: JsonObject) -> Metric | None:
     """Return a metric with its points, None for a kind that is not known here. Raises BadLineError."""
     for key, read in _READERS.items():
-        if entry.get(key) is None:
+        if fields.get(entry, key) is None:
             continue
         data = fields.object_at(entry, key)
         return Metric(
@@ -43,6 +47,9 @@ def read_metric(resource: Resource, scope: str, entry: JsonObject) -> Metric | N
             delta=fields.enum(data, "aggregationTemporality", _TEMPORALITIES) == _DELTA,
             points=tuple(_points(data, read)),
         )
+    for key in _OLD_KINDS:
+        if fields.get(entry, key) is not None:
+            raise BadLineError(f"{key} is of OTLP before 0.9, whose metrics can't be read")
     return None
 
 
@@ -50,50 +57,43 @@ def _kind(key: str, data: JsonObject) -> Kind:
     if key == "gauge":
         return Kind.GAUGE
     if key == "sum":
-        return Kind.COUNTER if data.get("isMonotonic") is True else Kind.UP_DOWN_COUNTER
+        return Kind.COUNTER if fields.boolean(data, "isMonotonic") else Kind.UP_DOWN_COUNTER
     return Kind.HISTOGRAM
 
 
-def _points(data: JsonObject, read: Callable[[JsonObject], float | Distribution]) -> list[Point]:
-    return [
-        Point(
-            labels=_labels(entry),
+def _points(data: JsonObject, read: _ReadValue) -> Iterator[Point]:
+    def read_point(entry: JsonObject) -> Point | None:
+        value = None if fields.unsigned(entry, "flags") & _NO_RECORDED_VALUE else read(entry)
+        if value is None:
+            return None
+        return Point(
+            labels=Labels(attributes(entry)),
             start=fields.unsigned(entry, "startTimeUnixNano"),
             time=fields.unsigned(entry, "timeUnixNano"),
-            value=read(entry),
+            value=value,
         )
-        for entry in fields.objects(data, "dataPoints")
-        if not fields.unsigned(entry, "flags") & _NO_RECORDED_VALUE
-    ]
+
+    return (point for point in fields.objects(data, "dataPoints", read_point) if point is not None)
 
 
-def _labels(entry: JsonObject) -> Labels:
-    return tuple(sorted(attributes(entry).items(), key=lambda item: item[0]))
-
-
-def _number(entry: JsonObject) -> float:
-    if "asInt" in entry:
-        return fields.whole(entry, "asInt")
-    value = fields.optional_number(entry, "asDouble")
-    return 0 if value is None else value
+def _number(entry: JsonObject) -> float | None:
+    value = fields.get(entry, "asInt")
+    return fields.optional_number(entry, "asDouble") if value is None else fields.as_whole(value, "asInt")
 
 
 def _histogram(entry: JsonObject) -> Distribution:
-    bounds = tuple(fields.as_number(bound, "explicitBounds") for bound in _list(entry, "explicitBounds"))
-    counts = tuple(fields.as_whole(count, "bucketCounts") for count in _list(entry, "bucketCounts"))
+    bounds = tuple(fields.as_number(bound, "explicitBounds") for bound in fields.array(entry, "explicitBounds"))
+    counts = tuple(fields.as_unsigned(count, "bucketCounts") for count in fields.array(entry, "bucketCounts"))
     if counts and len(counts) != len(bounds) + 1:
         raise BadLineError("bucketCounts and explicitBounds do not fit together")
     return _distribution(entry, Buckets(bounds if counts else (), counts))
 
 
 def _exponential(entry: JsonObject) -> Distribution:
-    scale = fields.whole(entry, "scale")
-    if scale not in _SCALES:
-        raise BadLineError("scale is out of range")
     return _distribution(
         entry,
         ExponentialBuckets(
-            scale=scale,
+            scale=fields.whole(entry, "scale"),
             zero=fields.unsigned(entry, "zeroCount"),
             zero_threshold=fields.optional_number(entry, "zeroThreshold") or 0.0,
             positive=_indexed(fields.object_at(entry, "positive")),
@@ -104,7 +104,8 @@ def _exponential(entry: JsonObject) -> Distribution:
 
 def _summary(entry: JsonObject) -> Distribution:
     # Summaries come from Prometheus receivers only; their quantiles can't be merged, so count and sum must do.
-    return _distribution(entry, Buckets((), ()))
+    # Unlike a histogram's, the sum is always recorded: it is left out in JSON where it is 0.
+    return replace(_distribution(entry, Buckets((), ())), total=fields.optional_number(entry, "sum") or 0.0)
 
 
 def _distribution(entry: JsonObject, buckets: Buckets | ExponentialBuckets) -> Distribution:
@@ -119,20 +120,11 @@ def _distribution(entry: JsonObject, buckets: Buckets | ExponentialBuckets) -> D
 
 def _indexed(buckets: JsonObject) -> tuple[tuple[int, int], ...]:
     offset = fields.whole(buckets, "offset")
-    counts = (fields.as_whole(count, "bucketCounts") for count in _list(buckets, "bucketCounts"))
+    counts = (fields.as_unsigned(count, "bucketCounts") for count in fields.array(buckets, "bucketCounts"))
     return tuple((offset + index, count) for index, count in enumerate(counts) if count)
 
 
-def _list(owner: JsonObject, key: str) -> list[Json]:
-    value = owner.get(key)
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise BadLineError(f"{key} is not a list")
-    return value
-
-
-_READERS: dict[str, Callable[[JsonObject], float | Distribution]] = {
+_READERS: dict[str, _ReadValue] = {
     "sum": _number,
     "gauge": _number,
     "histogram": _histogram,

@@ -6,27 +6,28 @@ from collections.abc import Callable
 
 from multiagents_otel.cli import json_fields as fields
 from multiagents_otel.cli.json_fields import BadLineError, Json, JsonObject
-from multiagents_otel.cli.records import Value
+from multiagents_otel.cli.records import Pairs, Value
 
 
 def attributes(owner: JsonObject) -> dict[str, Value]:
     """Return the ``attributes`` of a resource, span, event, log record or point. Raises BadLineError."""
-    found: dict[str, Value] = {}
-    for entry in fields.objects(owner, "attributes"):
-        key, holder = entry.get("key"), entry.get("value")
-        value = holder.get("stringValue") if isinstance(holder, dict) else None
-        if isinstance(key, str) and isinstance(value, str):  # most of a file is this: the short way
-            found[key] = value
-        else:
-            found[fields.text(entry, "key")] = value_of(fields.object_at(entry, "value"))
-    return found
+    return dict(fields.objects(owner, "attributes", _pair))
+
+
+def _pair(entry: JsonObject) -> tuple[str, Value]:
+    key, holder = entry.get("key"), entry.get("value")
+    value = holder.get("stringValue") if isinstance(holder, dict) else None
+    if isinstance(key, str) and isinstance(value, str):  # most of a file is this: the short way
+        return key, value
+    return fields.text(entry, "key"), value_of(fields.object_at(entry, "value"))
 
 
 def value_of(holder: JsonObject) -> Value:
     """Return an AnyValue's value, None for an empty one. Raises BadLineError."""
     for key, read in _READERS.items():
-        if key in holder:
-            return read(holder[key])
+        value = fields.get(holder, key)
+        if value is not None:
+            return read(value)
     return None
 
 
@@ -38,6 +39,8 @@ def as_text(value: Value) -> str:
         return "true" if value else "false"
     if isinstance(value, bytes):
         return f"0x{value.hex()}"
+    if isinstance(value, Pairs):
+        return f"{{{', '.join(f'{key}={as_text(element)}' for key, element in value)}}}"
     if isinstance(value, tuple):
         return f"[{', '.join(as_text(element) for element in value)}]"
     return "" if value is None else str(value)
@@ -49,32 +52,23 @@ def _string(value: Json) -> Value:
     return value
 
 
-def _boolean(value: Json) -> Value:
-    if not isinstance(value, bool):
-        raise BadLineError("boolValue is not a boolean")
-    return value
-
-
 def _array(value: Json) -> Value:
     if not isinstance(value, dict):
         raise BadLineError("arrayValue is not an object")
-    return tuple(value_of(entry) for entry in fields.objects(value, "values"))
+    return tuple(fields.objects(value, "values", value_of))
 
 
 def _map(value: Json) -> Value:
     if not isinstance(value, dict):
         raise BadLineError("kvlistValue is not an object")
-    return tuple(
-        (fields.text(entry, "key"), value_of(fields.object_at(entry, "value")))
-        for entry in fields.objects(value, "values")
-    )
+    return Pairs(fields.objects(value, "values", _pair))
 
 
 _READERS: dict[str, Callable[[Json], Value]] = {
     "stringValue": _string,
     "intValue": lambda value: fields.as_whole(value, "intValue"),
     "doubleValue": lambda value: fields.as_number(value, "doubleValue"),
-    "boolValue": _boolean,
+    "boolValue": lambda value: fields.as_boolean(value, "boolValue"),
     "arrayValue": _array,
     "kvlistValue": _map,
     "bytesValue": lambda value: fields.from_base64(value, "bytesValue"),

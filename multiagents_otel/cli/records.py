@@ -8,19 +8,62 @@ from enum import Enum
 from typing import Union
 
 Value = Union[str, bool, int, float, bytes, None, "tuple[Value, ...]"]
-"""An attribute's value. Arrays are tuples and maps are tuples of pairs, so that every value can be hashed."""
+"""An attribute's value. Arrays are tuples and maps are Pairs, so that every value can be hashed."""
+
+
+class Pairs(tuple[tuple[str, Value], ...]):
+    """The entries of a map."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"Pairs{super().__repr__()}"
+
 
 Attributes = Mapping[str, Value]
-Labels = tuple[tuple[str, Value], ...]
-"""A metric point's attributes, sorted: with them a series is identified."""
+
+
+class Labels:
+    """The attributes by which a series, a resource or a scope is identified, sorted.
+
+    Two are equal if their values are of one type too: 1, 1.0 and true are different values, and NaN is equal to itself.
+    """
+
+    __slots__ = ("_identity", "items")
+
+    def __init__(self, attributes: Attributes) -> None:
+        self.items = tuple(sorted(attributes.items(), key=lambda item: item[0]))
+        self._identity = repr(self.items)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Labels) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    def __repr__(self) -> str:
+        return f"Labels({self._identity})"
 
 
 @dataclass(frozen=True)
 class Resource:
-    """The process that something comes from. ``instance`` is empty where nothing tells processes apart."""
+    """The process that something comes from, identified by all of its attributes.
+
+    ``instance`` is the one that names the process; empty where none does.
+    """
 
     service: str
     instance: str
+    attributes: Labels
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The library that has recorded something."""
+
+    name: str
+    version: str
+    attributes: Labels
 
 
 @dataclass(frozen=True)
@@ -38,7 +81,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Span:
-    """One span. Ids are lower-case hex, times ns since the epoch; ``end`` is 0 where the span has none."""
+    """One span. Ids are lower-case hex, times ns since the epoch, 0 where they are not recorded."""
 
     resource: Resource
     trace_id: str
@@ -56,7 +99,7 @@ class Span:
     @property
     def duration(self) -> int:
         """Nanoseconds, never negative (clocks of two machines may meet in one span)."""
-        return max(0, self.end - self.start)
+        return max(0, self.end - self.start) if self.start else 0
 
 
 @dataclass(frozen=True)
@@ -125,7 +168,7 @@ class Point:
 @dataclass(frozen=True)
 class Metric:
     resource: Resource
-    scope: str
+    scope: Scope
     name: str
     unit: str
     kind: Kind

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from multiagents_otel.cli.command import FAILED, OK
 from multiagents_otel.cli.metric_table import metric_table
 from multiagents_otel.cli.otlp_file import OtlpFile, UnreadableFileError
-from multiagents_otel.cli.output import NARROWEST, add_screen_options, let_anything_be_printed, screen_for
+from multiagents_otel.cli.output import NARROWEST, add_screen_options, screen_for
 from multiagents_otel.cli.quantities import counted
 from multiagents_otel.cli.terminal import Screen, safe
 from multiagents_otel.cli.trace_index import Trace, TraceIndex, TraceSummary
@@ -29,8 +29,9 @@ Show the traces and metrics that OTLP JSON files hold: a waterfall for each
 trace, then a table of metrics.
 
 The files are those that the OTLP JSON file exporter and the Collector's file
-exporter (format: json) write, one request a line. Traces, metrics and logs may
-be in one file or in several."""
+exporter (format: json) write, one request a line; pretty-printed, joined or
+compressed by gzip they are read too. Traces, metrics and logs may be in one
+file or in several."""
 
 _EPILOG = """\
 With --transaction or --errors the metrics, which are of the whole file, are
@@ -90,9 +91,12 @@ def run(args: argparse.Namespace) -> int:
 def _show(files: Sequence[OtlpFile], args: argparse.Namespace) -> int:
     index = TraceIndex(files)
     status = OK
+    for file in files:
+        if file.damage:
+            _complain(file.damage)
     for damage in index.damages:
         if damage.broken:
-            _complain(f"{damage}" if damage.broken < damage.lines else f"{damage}: not a file of OTLP JSON lines")
+            _complain(f"{damage}" if damage.broken < damage.lines else f"{damage}: not a file of OTLP JSON")
             status = FAILED if damage.broken == damage.lines else status
     traces = _listed(index)
     chosen = traces
@@ -117,7 +121,6 @@ def _show(files: Sequence[OtlpFile], args: argparse.Namespace) -> int:
         if status == OK:
             _complain(_nothing(index))
         return FAILED
-    let_anything_be_printed()
     with_metrics, screen = bool(instruments), screen_for(args.width, args.color)
     lines = _output(
         index,

@@ -23,12 +23,17 @@ class Node:
 
     @property
     def start(self) -> int:
-        """Nanoseconds since the epoch; for a missing parent that of its first child."""
+        """Nanoseconds since the epoch, 0 if it is not recorded; for a missing parent that of its first child."""
         if self.span is not None:
             return self.span.start
         if self.pending is not None:
             return self.pending.time
-        return min(child.start for child in self.children)
+        return earliest(child.start for child in self.children)
+
+
+def earliest(times: Iterable[int]) -> int:
+    """Return the earliest time that is recorded, 0 if none is."""
+    return min(filter(None, times), default=0)
 
 
 def build(trace: Trace) -> list[Node]:

@@ -10,7 +10,7 @@ from multiagents_otel.cli.findings import Findings
 from multiagents_otel.cli.otlp_values import as_text
 from multiagents_otel.cli.quantities import clock, counted, nanoseconds
 from multiagents_otel.cli.records import LogEvent, Span
-from multiagents_otel.cli.span_tree import Node, is_workflow, unfinished
+from multiagents_otel.cli.span_tree import Node, earliest, is_workflow, unfinished
 from multiagents_otel.cli.terminal import Screen, columns
 from multiagents_otel.cli.trace_index import Trace, transaction_of
 
@@ -76,8 +76,8 @@ def _title(subject: _Subject, screen: Screen) -> Iterator[str]:
 def _facts(trace: Trace, screen: Screen) -> Iterator[str]:
     if trace.trace_id:
         yield "  " + screen.paint("trace       ", "dim") + screen.paint(trace.trace_id)
-    start = min([span.start for span in trace.spans] + [log.time for log in trace.logs])
-    facts = [f"started {clock(start)}", counted(len(trace.spans), "span")]
+    start = earliest([*(span.start for span in trace.spans), *(log.time for log in trace.logs)])
+    facts = [f"started {clock(start)}" if start else "start not recorded", counted(len(trace.spans), "span")]
     processes = {span.resource for span in trace.spans}
     if processes:
         names = sorted({entry.service for entry in processes})
@@ -132,7 +132,7 @@ def _workflow(span: Span, recovered: bool) -> _Subject:
         transaction_of(span),
         status,
         detail,
-        span.duration,
+        span.duration if span.start else None,
         _error_of(span, status),
         ", ended after all later" if recovered else "",
     )
@@ -165,7 +165,7 @@ def _other(trace: Trace, tops: list[Node]) -> _Subject:
         workflow = as_text(trace.logs[0].attributes.get(semconv.WORKFLOW_ID))
         return _Subject(workflow or "workflow", transaction, _RECOVERED, "", None)
     end = max(entry.start + entry.duration for entry in trace.spans)
-    start = min(entry.start for entry in trace.spans)
+    start = earliest(entry.start for entry in trace.spans)
     workflow = next(
         (
             as_text(entry.attributes[semconv.WORKFLOW_ID])
@@ -177,4 +177,4 @@ def _other(trace: Trace, tops: list[Node]) -> _Subject:
     title = workflow if first is None and workflow else span.name
     failed = first if first is not None and first.error else next((entry for entry in trace.spans if entry.error), None)
     status = "error" if failed is not None else "ok"
-    return _Subject(title, transaction, status, "", end - start, _error_of(failed, status))
+    return _Subject(title, transaction, status, "", end - start if start else None, _error_of(failed, status))

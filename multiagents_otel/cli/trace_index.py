@@ -13,14 +13,17 @@ from multiagents_otel import semconv
 from multiagents_otel.cli.json_fields import BadLineError
 from multiagents_otel.cli.metric_series import MetricStore
 from multiagents_otel.cli.otlp_file import OtlpFile
-from multiagents_otel.cli.otlp_json import read_line
+from multiagents_otel.cli.otlp_json import read_request
 from multiagents_otel.cli.quantities import counted
 from multiagents_otel.cli.records import Batch, LogEvent, Span
+
+Place = tuple[int, int, int]
+"""Where a document is: the file's number, offset and size in it."""
 
 
 @dataclass
 class TraceSummary:
-    """What is known of a trace after the first reading. ``start`` is in ns since the epoch.
+    """What is known of a trace after the first reading. ``start`` is in ns since the epoch, 0 if not recorded.
 
     ``key`` is the trace id; for workflows that only a log record without trace id tells of, it is made up of the
     transaction id.
@@ -34,7 +37,7 @@ class TraceSummary:
     kept: bool = False
     stalled_log: bool = False
     transactions: set[str] = field(default_factory=set)
-    places: list[tuple[int, int]] = field(default_factory=list)  # file, offset of the line
+    places: list[Place] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,10 @@ class TraceIndex:
         aliases = {
             _transaction_key(transaction): summary.key for summary in summaries for transaction in summary.transactions
         }
-        for file, offset in sorted({place for summary in summaries for place in summary.places}):
+        for file, offset, size in sorted({place for summary in summaries for place in summary.places}):
             try:
-                batch = read_line(self._files[file].line_at(offset))
-            except BadLineError:
+                batch = read_request(self._files[file].document_at(offset, size))
+            except (ValueError, RecursionError):
                 continue  # the file was changed meanwhile
             for span in batch.spans:
                 if span.trace_id in wanted:
@@ -104,20 +107,20 @@ class TraceIndex:
 
     def _read(self, number: int, file: OtlpFile) -> Damage:
         damage = Damage(file.name)
-        for line in file.lines():
-            damage.lines += 1
+        for document in file.documents():
+            damage.lines += document.lines
             try:
-                if line.data is None:
-                    raise BadLineError("too long")
-                batch = read_line(line.data)
+                if document.error:
+                    raise BadLineError(document.error)
+                batch = read_request(document.value)
             except BadLineError as error:
-                damage.broken += 1
-                damage.first = damage.first or f"line {line.number}: {error}"
+                damage.broken += document.lines
+                damage.first = damage.first or f"line {document.line}: {error}"
                 continue
-            self._add(batch, (number, line.offset))
+            self._add(batch, (number, document.offset, document.size))
         return damage
 
-    def _add(self, batch: Batch, place: tuple[int, int]) -> None:
+    def _add(self, batch: Batch, place: Place) -> None:
         self.spans += len(batch.spans)
         logs = [log for log in batch.logs if _log_key(log)]
         self.logs += len(logs)
@@ -136,11 +139,11 @@ class TraceIndex:
         for metric in batch.metrics:
             self.metrics.add(metric)
 
-    def _summary(self, key: str, start: int, place: tuple[int, int]) -> TraceSummary:
+    def _summary(self, key: str, start: int, place: Place) -> TraceSummary:
         summary = self._summaries.get(key)
         if summary is None:
             summary = self._summaries[key] = TraceSummary(key, start)
-        summary.start = min(summary.start, start)
+        summary.start = min(filter(None, (summary.start, start)), default=0)
         if not summary.places or summary.places[-1] != place:
             summary.places.append(place)
         return summary
@@ -155,7 +158,7 @@ class TraceIndex:
         for summary in [entry for entry in self._summaries.values() if not entry.has_spans]:
             home = next((homes[name] for name in summary.transactions if name in homes), None)
             if home is not None and summary.key in map(_transaction_key, summary.transactions):
-                home.start = min(home.start, summary.start)
+                home.start = min(filter(None, (home.start, summary.start)), default=0)
                 home.stalled_log = home.stalled_log or summary.stalled_log
                 home.places.extend(summary.places)
                 del self._summaries[summary.key]

@@ -10,7 +10,8 @@ from multiagents_otel.cli.findings import Findings
 from multiagents_otel.cli.otlp_values import as_text
 from multiagents_otel.cli.quantities import nanoseconds
 from multiagents_otel.cli.records import Resource
-from multiagents_otel.cli.span_tree import Node, build, is_workflow
+from multiagents_otel.cli.resource_names import short_names
+from multiagents_otel.cli.span_tree import Node, build, earliest, is_workflow
 from multiagents_otel.cli.terminal import Screen, columns
 from multiagents_otel.cli.trace_header import trace_header
 from multiagents_otel.cli.trace_index import Trace
@@ -54,7 +55,7 @@ def waterfall(trace: Trace, screen: Screen) -> Iterator[str]:
     if tops:
         rows = _rows(tops)
         drawing = _Drawing(trace, rows, findings, screen)
-        if trace.spans:
+        if any(span.start for span in trace.spans):
             yield from ("", drawing.axis())
         for row in rows:
             yield from drawing.lines(row)
@@ -63,15 +64,14 @@ def waterfall(trace: Trace, screen: Screen) -> Iterator[str]:
 
 def process_labels(trace: Trace) -> dict[Resource, str]:
     """Return a name for each process: its service, with the start of its instance id where a service has several."""
-    resources = sorted({span.resource for span in trace.spans}, key=lambda entry: (entry.service, entry.instance))
-    labels: dict[Resource, str] = {}
-    for resource in resources:
-        others = [entry.instance for entry in resources if entry.service == resource.service and entry != resource]
-        size = _SHORT_INSTANCE
-        while size < len(resource.instance) and any(other.startswith(resource.instance[:size]) for other in others):
-            size += 1
-        labels[resource] = f"{resource.service}/{resource.instance[:size] or '?'}" if others else resource.service
-    return labels
+    services: dict[str, list[Resource]] = {}
+    for span in trace.spans:
+        services.setdefault(span.resource.service, []).append(span.resource)
+    return {
+        resource: f"{service}/{name}" if name else service
+        for service, resources in services.items()
+        for resource, name in short_names(resources, _SHORT_INSTANCE).items()
+    }
 
 
 def _rows(tops: list[Node]) -> list[_Row]:
@@ -158,6 +158,8 @@ class _Drawing:
         return self._labels.get(resource, resource.service), self._styles.get(resource, "")
 
     def _duration(self, node: Node) -> str:
+        if node.span is not None and not node.span.start:
+            return "-"
         if node.span is None or not node.span.end:
             return f"{self._screen.glyphs.pending} open"
         return nanoseconds(node.span.duration)
@@ -166,6 +168,8 @@ class _Drawing:
         # Drawn in half columns; what is shorter than one takes one.
         layout, glyphs = self._layout, self._screen.glyphs
         span = node.span
+        if span is not None and not span.start:
+            return " " * layout.bar
         halves = layout.bar * 2
         is_open = span is None or not span.end
         start, end = node.start - layout.start, layout.extent
@@ -218,8 +222,9 @@ class _Drawing:
         needed = max(depth * step + name for depth, name in names)
         name = max(_LEAST_NAME, min(most, needed))
         levels = max(depth for depth, _ in names) if needed <= name else (name - _LEAST_NAME) // step
-        ends = [max(row.node.span.end, row.node.span.start) for row in rows if row.node.span is not None]
-        start = min(row.node.start for row in rows)
+        spans = [row.node.span for row in rows if row.node.span is not None]
+        ends = [span.start + span.duration for span in spans if span.start]
+        start = earliest(row.node.start for row in rows)
         return _Layout(name, process, room - name, status, step, max(1, levels), start, max([*ends, start]) - start)
 
 
@@ -232,7 +237,7 @@ def _log_lines(trace: Trace, screen: Screen) -> Iterator[str]:
     shown_already = {semconv.TRANSACTION_ID, semconv.WORKFLOW_ID}
     if not trace.logs:
         return
-    start = min([span.start for span in trace.spans] + [trace.logs[0].time])
+    start = earliest([*(span.start for span in trace.spans), trace.logs[0].time])
     yield ""
     for log in trace.logs:
         details = [f"{key}={as_text(value)}" for key, value in log.attributes.items() if key not in shown_already]

@@ -92,8 +92,12 @@ class _Instrumentation:
         ]
         if not adopters:
             return
+        # By id: the metaclass of a user's subclass may leave it unhashable.
+        classes = {id(kind): (kind, adopt) for cls, adopt in adopters for kind in _with_subclasses(cls)}
+        # An instance refers to its class, so the interpreter finds it without a look at every object from here.
         # type(), not isinstance(): a lazy proxy would load what it stands for.
-        live = [(thing, adopt) for thing in gc.get_objects() for cls, adopt in adopters if issubclass(type(thing), cls)]
+        referrers = gc.get_referrers(*(kind for kind, _ in classes.values()))
+        live = [(thing, classes[id(type(thing))][1]) for thing in referrers if id(type(thing)) in classes]
         try:
             for kind in {type(thing) for thing, _ in live}:
                 self.patches.extend(kind)  # every class before any bus, whose handlers are taken again from it
@@ -122,6 +126,13 @@ class _Instrumentation:
         self.telemetry.instruments.active = False
         self.telemetry.instruments.gauges.clear()
         return handlers
+
+
+def _with_subclasses(cls: type) -> Iterator[type]:
+    yield cls
+    subclass: type
+    for subclass in type.__subclasses__(cls):
+        yield from _with_subclasses(subclass)
 
 
 @dataclass(init=False)

@@ -18,10 +18,15 @@ from multiagents_otel.logs.rendering import json_line, text_line
 from multiagents_otel.logs.writer import Render, writer_for
 
 fcntl: Any
+msvcrt: Any
 try:
     import fcntl
-except ImportError:  # Windows: one process to a file
+except ImportError:  # Windows
     fcntl = None
+try:
+    import msvcrt
+except ImportError:
+    msvcrt = None
 
 _logger = logging.getLogger("multiagents_otel")
 
@@ -40,12 +45,15 @@ class LogFile:
     path: if another process has rotated it meanwhile, the new one is opened. A lock that can't be had within a
     second (a stopped process, a file system without locks) is done without: what is appended is still whole, only
     rotation waits for another time.
+
+    Where there is no fcntl, an open file can't be renamed: it is open only while lines are written, and the lock is on
+    a file beside it, ``.lock``.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._max_bytes = self._backup_count = 0
-        self._file = _CLOSED
+        self._file = self._guard = _CLOSED
         self._torn = self._told = False
 
     def rotate_at(self, max_bytes: int, backup_count: int) -> None:
@@ -72,6 +80,8 @@ class LogFile:
                     locked = False  # better a file that is too long than lines that are lost
         finally:
             self._unlock()
+            if fcntl is None:
+                self._close_file()
 
     def _fitting(self, lines: list[bytes], first: int) -> int:
         """How many lines, from the first on, the file has room for."""
@@ -94,6 +104,12 @@ class LogFile:
 
     def close(self) -> None:
         """Close the file; it is opened again when it is needed."""
+        self._close_file()
+        guard, self._guard = self._guard, _CLOSED
+        if guard != _CLOSED:
+            os.close(guard)
+
+    def _close_file(self) -> None:
         file, self._file = self._file, _CLOSED
         if file != _CLOSED:
             os.close(file)
@@ -101,16 +117,21 @@ class LogFile:
     def _open_locked(self) -> bool:
         """Have the file at the path open, and locked; False if it could not be locked."""
         deadline = time.monotonic() + _LOCK_SECONDS
+        if fcntl is None:
+            locked = self._lock_beside(deadline)
+            self._open()
+            return locked
         while True:
             if self._file == _CLOSED:
                 self._open()
             locked = self._lock(deadline)
             if self._is_current():
                 return locked
-            self.close()
+            self._close_file()
 
     def _open(self) -> None:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        # On Windows a file that is not binary gets other line ends than those that are written.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
             self._file = os.open(self._path, flags, 0o666)
         except FileNotFoundError:
@@ -118,11 +139,13 @@ class LogFile:
             self._file = os.open(self._path, flags, 0o666)
         size = os.fstat(self._file).st_size
         # A process that was killed in the midst of a line, or a disk that was full.
-        self._torn = size > 0 and os.name == "posix" and os.pread(self._file, 1, size - 1) != b"\n"
+        if size > 0:
+            os.lseek(self._file, size - 1, os.SEEK_SET)
+            self._torn = os.read(self._file, 1) != b"\n"
+        else:
+            self._torn = False
 
     def _lock(self, deadline: float) -> bool:
-        if fcntl is None:
-            return True
         while True:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -134,9 +157,27 @@ class LogFile:
             except OSError:
                 return False
 
+    def _lock_beside(self, deadline: float) -> bool:
+        if msvcrt is None:
+            return True
+        while True:
+            try:
+                if self._guard == _CLOSED:
+                    self._path.parent.mkdir(parents=True, exist_ok=True)
+                    self._guard = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+                msvcrt.locking(self._guard, msvcrt.LK_NBLCK, 1)
+                return True
+            except OSError:
+                if self._guard == _CLOSED or time.monotonic() >= deadline:
+                    return False
+                time.sleep(_LOCK_RETRY_SECONDS)
+
     def _unlock(self) -> None:
-        if fcntl is not None and self._file != _CLOSED:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if fcntl is None:
+                if msvcrt is not None and self._guard != _CLOSED:
+                    msvcrt.locking(self._guard, msvcrt.LK_UNLCK, 1)
+            elif self._file != _CLOSED:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _is_current(self) -> bool:
@@ -160,6 +201,8 @@ class LogFile:
     def _rotate(self) -> bool:
         """``log`` becomes ``log.1``, ``log.1`` becomes ``log.2``; the oldest goes. False if that can't be done."""
         try:
+            if fcntl is None:
+                self._close_file()
             # Where a number is free, a rotation was broken off: what is older stays where it is.
             numbers = range(1, self._backup_count)
             free = next((number for number in numbers if not self._backup(number).exists()), self._backup_count)
@@ -171,10 +214,12 @@ class LogFile:
             if not self._told:
                 self._told = True
                 _logger.warning("%s can't be rotated, it goes on to grow: %s", self._path, type(error).__name__)
+            if self._file == _CLOSED:
+                self._open()
             return False
         self._told = False
         self._unlock()
-        self.close()
+        self._close_file()
         return True
 
     def _backup(self, number: int) -> Path:

@@ -238,13 +238,18 @@ class Writer:
             return
         self._quiet_until = time.monotonic() + _TOLD_EVERY_SECONDS
         with contextlib.suppress(Exception):
-            _log.warning("%d log records could not be written to %s: %s", lost, self._name, type(error).__name__)
+            _log.warning("%d log records could not be written to %s: %s", lost, self._name, _reason(error))
 
     def forked(self) -> None:
         """In a forked child: what is queued is its parent's to write, and so is what is open."""
         self._start_anew()
         with contextlib.suppress(Exception):
             self.sink.close()
+
+
+def _reason(error: Exception) -> str:
+    cause = error.strerror if isinstance(error, OSError) else None
+    return f"{type(error).__name__}: {cause}" if cause else type(error).__name__
 
 
 def _note(name: str, dropped: int) -> Record:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from multiagents_otel.stack.parameters import values
 from multiagents_otel.stack.secrets import write_secrets
 from tests.alerting.running import write_files
+from tests.support.deadline import DEADLINE
 from tests.support.notifications import Mail, PagerDutyEvent, Receivers, SlackMessage
 from tests.support.ports import free_port
 from tests.support.processes import Process
@@ -104,7 +105,7 @@ class Pipeline:
         firing = self.value(f"count(ALERTS{selector} and ALERTS{{alertstate='firing'}})")
         return firing == 1 and self.value(f"max(changes(ALERTS_FOR_STATE{selector}[1h]))") == 0
 
-    def wait_told(self, rule: str, subject: str, status: str = "firing", timeout: float = 60.0) -> SlackMessage:
+    def wait_told(self, rule: str, subject: str, status: str = "firing", timeout: float = DEADLINE) -> SlackMessage:
         """Wait for Slack's message about a rule and a subject."""
         mark = "🚨" if status == "firing" else "✅"
         found = self.receivers.slack.wait(

@@ -28,6 +28,7 @@ from multiagents_otel import MultiAgentsInstrumentor
 from tests.catalogue.recording import Recording, recording
 from tests.support import badinput
 from tests.support.buses import MemoryStore
+from tests.support.deadline import DEADLINE
 from tests.support.expected import COMPLETED
 from tests.support.sagas import OrderSystem, order_payload, order_system, order_workers
 from tests.support.trees import by_trace, tree
@@ -98,7 +99,7 @@ async def busy_system() -> AsyncIterator[tuple[ObjectBus, OrderSystem, list[Any]
 async def settled() -> None:
     """Wait until every task but this one is done."""
     while others := asyncio.all_tasks() - {asyncio.current_task()}:
-        _done, pending = await asyncio.wait(others, timeout=10)
+        _done, pending = await asyncio.wait(others, timeout=DEADLINE)
         assert not pending
 
 

@@ -11,6 +11,7 @@ import pytest
 from multiagents_otel import MultiAgentsInstrumentor
 from tests.catalogue.recording import Recording, recording
 from tests.support.buses import MemoryBus
+from tests.support.deadline import DEADLINE
 from tests.support.sagas import OrderSystem, order_payload, order_system, order_workers
 
 GAUGES: Final = ("multiagents.events.in_flight", "multiagents.worker.active", "multiagents.active_workflows")
@@ -78,7 +79,7 @@ async def test_D3_gauges_return_to_0(ending: Ending, payload: dict[str, Any], le
     with recording() as record:
         async with order_system(MemoryBus(), workers=_gated(started, gate)) as system:
             transaction = await system.run(payload)
-            await asyncio.wait_for(started.wait(), 10)
+            await asyncio.wait_for(started.wait(), DEADLINE)
             assert gauges(record) == UNDER_WAY
             await ending(system, gate, transaction)
             await system.bus.drain()
@@ -109,7 +110,7 @@ async def test_D3_uninstrumenting_half_way_leaves_nothing_in_flight() -> None:
     with recording() as record:
         async with order_system(MemoryBus(), workers=_gated(started, gate)) as system:
             transaction = await system.run(order_payload())
-            await asyncio.wait_for(started.wait(), 10)
+            await asyncio.wait_for(started.wait(), DEADLINE)
             instrumentor = MultiAgentsInstrumentor()
             instrumentor.uninstrument()
             assert gauges(record) == {}

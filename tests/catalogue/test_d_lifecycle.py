@@ -26,6 +26,7 @@ from multiagents_otel.telemetry.failure import Failure
 from multiagents_otel.telemetry.operation import Operation
 from tests.contract.observed import Observed, series
 from tests.support.buses import MemoryBus
+from tests.support.deadline import DEADLINE
 from tests.support.redis_server import RedisServer
 from tests.support.sagas import order_payload, order_system, order_workers, redis_parts
 
@@ -70,7 +71,7 @@ async def test_D1_every_span_that_was_started_ends(observed: Observed, ends: str
             await system.wait_ended(transaction)
             await system.bus.drain()
         else:
-            await asyncio.wait_for(working.wait(), 10)
+            await asyncio.wait_for(working.wait(), DEADLINE)
             if ends == "stop":
                 await system.manager.stop()
             for task in system.manager._handler_tasks:
@@ -85,7 +86,7 @@ async def test_D4_a_worker_that_is_cancelled_at_shutdown_did_not_fail(observed: 
     workers = order_workers(probe=lambda *_: working.set())
     async with order_system(workers=workers) as system:
         await system.run(order_payload(hang_at="validate_order"))
-        await asyncio.wait_for(working.wait(), 10)
+        await asyncio.wait_for(working.wait(), DEADLINE)
         await system.manager.stop()
         await asyncio.gather(*system.manager._handler_tasks, return_exceptions=True)
     worker = observed.one("worker.validate_order")
@@ -270,7 +271,7 @@ async def test_D13_a_listener_that_polls_and_gets_nothing_leaves_no_trace(observ
             return await original(*args, **kwargs)
 
         bus.pubsub.get_message = counted
-        await asyncio.wait_for(enough.wait(), 30)
+        await asyncio.wait_for(enough.wait(), DEADLINE)
         await bus.stop()
     assert polls >= 1_000
     assert observed.spans == []

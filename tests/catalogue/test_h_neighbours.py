@@ -22,6 +22,7 @@ from redis.asyncio import from_url
 from multiagents_otel import instrument_event_bus, semconv
 from tests.contract.observed import Observed
 from tests.support.buses import MemoryBus
+from tests.support.deadline import DEADLINE
 from tests.support.expected import COMPLETED
 from tests.support.redis_server import RedisServer
 from tests.support.sagas import order_system, redis_parts
@@ -128,7 +129,7 @@ async def test_H3_the_redis_instrumentation_doubles_nothing_and_parents_stay(obs
             bus, store = redis_parts(server.url)
             async with order_system(bus, store) as system:
                 await system.wait_ended(await system.run())
-                await asyncio.wait_for(last.ended.wait(), 10)
+                await asyncio.wait_for(last.ended.wait(), DEADLINE)
             client = from_url(server.url)
             await client.get("a-users-own-key")
             await client.aclose()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.deadline import DEADLINE
 from tests.support.ports import free_port
 from tests.support.processes import Process
 from tests.support.receiver import OtlpReceiver
@@ -299,6 +300,6 @@ async def test_the_advice_for_the_poll_loop_keeps_the_bus_working_with_few_polls
     await bus.subscribe("user.event", came.put)
     for number in range(20):
         await bus.publish("user.event", {"id": str(number)})
-        assert (await asyncio.wait_for(came.get(), 10))["id"] == str(number)
+        assert (await asyncio.wait_for(came.get(), DEADLINE))["id"] == str(number)
     await bus.stop()
     assert polls < 60

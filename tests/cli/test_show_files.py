@@ -23,8 +23,12 @@ from tests.cli.otlp_lines import (
     Call,
     Data,
     attributes,
+    histogram,
     log,
+    metrics,
+    point,
     resource,
+    total,
     workflow,
 )
 from tests.cli.shown import Run, Show, Shown, drawn, numbers
@@ -63,7 +67,8 @@ def test_a_line_that_is_not_otlp_says_what_is_wrong(show: Show, damage: tuple[st
     line: Data = {"resourceSpans": [{"resource": resource(ORDERS), "scopeSpans": [{"spans": [entry]}]}]}
     shown = show([line])
     assert (shown.status, shown.out) == (1, "")
-    assert f"1 of 1 line could not be read (first: line 1: {reason})" in shown.err
+    place = re.escape(reason) + r", in resourceSpans\[0\]\.scopeSpans\[0\]\.spans\[0\](\.attributes\[0\])?"
+    assert re.search(rf"1 of 1 line could not be read \(first: line 1: {place}\)", shown.err)
 
 
 def test_numbers_enums_and_ids_may_be_written_in_other_ways(show: Show) -> None:
@@ -98,9 +103,11 @@ def test_numbers_enums_and_ids_may_be_written_in_other_ways(show: Show) -> None:
     [
         (b"", "is empty"),
         (b"\n \n", "is empty"),
-        (b"\x00\x01\x02", "is a binary file, not lines of OTLP JSON"),
-        (gzip.compress(b"{}", mtime=0), "is compressed; show it with: gzip -dc FILE | multiagents-otel show -"),
-        (b'{\n  "resourceSpans": []\n}\n', "jq -c . FILE | multiagents-otel show -"),
+        (b"\x00\x01\x02", "is a binary file, not OTLP JSON"),
+        (gzip.compress(b"{}", mtime=0), "there are no traces and no metrics to show"),
+        (gzip.compress(b"", mtime=0), "is empty"),
+        (gzip.compress(b"{}", mtime=0)[:10], "the gzip data ends before its end is written"),
+        (b'{\n  "resourceSpans": []\n}\n', "there are no traces and no metrics to show"),
         (b"hello\nworld\n", "2 of 2 lines could not be read (first: line 1: not JSON"),
         (b'{"resourceSpans": "\xff"}\n', "line 1: not UTF-8"),
         (b"[" * 100_000 + b"\n", "line 1: not JSON"),
@@ -199,3 +206,107 @@ def _assert_worked(shown: Shown) -> None:
     assert "2 spans failed, though the workflow did not" in shown.out
     assert numbers(shown.out, "a.counter") == ["a.counter {event}", "status=success 3"]
     assert numbers(shown.out, "a.time") == ["a.time s 1 1.50 s 1.50 s 1.50 s ~1.50 s ~1.50 s 1.50 s"]
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("my file.zst", "zstd -dc 'my file.zst' | multiagents-otel show -"),
+        ("a;touch pwned`id`$(id).zst", "zstd -dc 'a;touch pwned`id`$(id).zst' | multiagents-otel show -"),
+        ("it's.zst", "zstd -dc 'it'\"'\"'s.zst' | multiagents-otel show -"),
+        ("-rf.zst", "zstd -dc ./-rf.zst | multiagents-otel show -"),
+    ],
+)
+def test_a_command_to_copy_quotes_the_path(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(b"\x28\xb5\x2f\xfd\x00")
+    assert run("show", "--", name).err == f"multiagents-otel show: {name}: is compressed; show it with: {command}\n"
+
+
+def test_the_true_place_of_a_fault_in_indented_json(show: Show) -> None:
+    text = json.dumps(HAPPY[0], indent=2).splitlines()
+    text[20] += ","
+    shown = show([*text, json.dumps(HAPPY[0])])
+    assert re.search(r"\(first: line 2[12]: not JSON: .* at column \d+\)", shown.err)
+    assert "✓ order" in shown.out
+
+
+def test_documents_that_are_cut_off_cost_themselves_alone(show: Show) -> None:
+    whole = json.dumps(HAPPY[0])
+    cuts = [whole[:size] for size in range(1, len(whole), 101)]
+    lines = [line for cut in cuts for line in (cut, json.dumps(metrics(total("c", point({"asInt": "1"})))))]
+    shown = show([whole, *lines, whole[: len(whole) // 2]])
+    assert "✓ order" in shown.out
+    assert f": {len(cuts) + 1} of {2 * len(cuts) + 2} lines could not be read (first: line 2: not JSON: " in shown.err
+    assert numbers(shown.out, "c ") == ["c {event} 1"]
+
+
+def test_a_gzip_file_whose_writer_was_killed(run: Run, tmp_path: Path) -> None:
+    lines = b"".join(json.dumps(each).encode() + b"\n" for each in HAPPY * 2)
+    noise = base64.b64encode(bytes(range(256)) * 99)
+    packed = gzip.compress(lines, mtime=0) + gzip.compress(b'{"resourceLogs": []}\n' + noise, mtime=0)
+    path = tmp_path / "otlp.jsonl.gz"
+    path.write_bytes(packed[:-20])
+    shown = run("show", str(path))
+    assert "✓ order" in shown.out
+    assert "otlp.jsonl.gz: the gzip data ends before its end is written; only what comes before that" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"resourceSpans": {"scopeSpans": []}}, "resourceSpans is not a list"),
+        (
+            {"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "m", "intSum": {}}]}]}]},
+            "intSum is of OTLP before 0.9",
+        ),
+        (metrics(total("c", point({"asInt": str(2**63)}))), "asInt is out of range"),
+        (metrics(total("c", point({"asInt": "1_0"}))), "asInt is not an integer"),
+        (metrics(total("c", point({"asDouble": "1_0"}))), "asDouble is not a number"),
+        (metrics({"name": "c", "sum": {"isMonotonic": "yes", "dataPoints": []}}), "isMonotonic is not a boolean"),
+        (
+            metrics(histogram("h", point({"count": 1, "bucketCounts": [-1, 2], "explicitBounds": [1]}))),
+            "bucketCounts is negative",
+        ),
+    ],
+)
+def test_what_no_parser_may_accept_is_refused_with_its_cause(show: Show, entry: Data, reason: str) -> None:
+    shown = show([entry])
+    assert (shown.status, shown.out) == (1, "")
+    assert f"(first: line 1: {reason}" in shown.err
+
+
+def test_numbers_may_have_exponents_and_base64_another_alphabet(show: Show) -> None:
+    labels: Data = {"attributes": [{"key": "b", "value": {"bytesValue": "_-8"}}]}
+    shown = show(
+        [
+            metrics(total("a", {"asInt": "1e3", "timeUnixNano": 1.5e18, **labels})),
+            metrics(total("b", {"asDouble": "-1.5E2", "timeUnixNano": "1500000000000000000"}, monotonic=False)),
+        ]
+    )
+    assert shown.err == ""
+    assert numbers(shown.out, "a ") == ["a {event}", "b=0xffef 1000"]
+    assert numbers(shown.out, "b ") == ["b {event} -150"]
+    assert "as of 2017-07-14 02:40:00.000 UTC" in shown.out
+
+
+def test_a_time_that_is_not_recorded_is_not_1970(show: Show) -> None:
+    entry: Data = {"traceId": TRACE, "spanId": f"{7:016x}", "parentSpanId": f"{1:016x}", "name": "a span"}
+    event = {**workflow().data(), "events": [{"name": "an event"}]}
+    lines: list[Data | str] = [
+        {"resourceSpans": [{"resource": resource(ORDERS), "scopeSpans": [{"spans": [entry, event]}]}]},
+        metrics({"name": "cpu", "gauge": {"dataPoints": [{"asInt": "5"}]}}),
+    ]
+    shown = show(lines)
+    assert shown.err == ""
+    assert "1970" not in shown.out
+    assert "order  completed  100 ms" in shown.out
+    assert "started 2026-01-01 00:00:00.000 UTC" in shown.out
+    assert re.search(r"a span +-$", shown.out, re.MULTILINE)
+    assert "◇ an event\n" in shown.out
+    assert "time not recorded" in shown.out
+    alone = show([{"resourceSpans": [{"scopeSpans": [{"spans": [entry]}]}]}])
+    assert "start not recorded" in alone.out
+    assert "1970" not in alone.out

@@ -7,9 +7,11 @@ import pytest
 from tests.cli.otlp_lines import (
     HAPPY,
     ORDERS,
+    START,
     WORKER_A,
     WORKER_B,
     Data,
+    attributes,
     histogram,
     metrics,
     point,
@@ -214,3 +216,85 @@ def test_a_metric_that_is_not_there_is_told(show: Show) -> None:
     assert show(lines, "--metric", "d", "--metric", "e.*") == Shown(
         1, "", "multiagents-otel show: there is no metric d or e.*\n"
     )
+
+
+def _of(resource: Data, *entries: Data, scope: Data | None = None) -> Data:
+    group = {"scope": scope or {}, "metrics": list(entries)}
+    return {"resourceMetrics": [{"resource": {"attributes": attributes(resource)}, "scopeMetrics": [group]}]}
+
+
+def _gauge(name: str, amount: int) -> Data:
+    return {"name": name, "gauge": {"dataPoints": [point({"asInt": amount})]}}
+
+
+def test_processes_without_an_instance_id_are_distinguished_by_their_resource(show: Show) -> None:
+    shown = show(
+        [
+            _of(
+                {"service.name": "s", "host.name": "h", "container.id": "a"},
+                _gauge("g", 1),
+                total("c", point({"asInt": 1})),
+            ),
+            _of(
+                {"service.name": "s", "host.name": "h", "container.id": "b"},
+                _gauge("g", 10),
+                total("c", point({"asInt": 10})),
+            ),
+        ]
+    )
+    assert numbers(shown.out, "g") == ["g", "process container.id=a 1", "process container.id=b 10"]
+    assert numbers(shown.out, "c ") == ["c {event} sum of 2 processes 11"]
+    assert "s (2 processes)" in shown.out
+
+
+def test_one_instance_id_for_all_pods_does_not_make_them_one(show: Show) -> None:
+    same = {"service.name": "s", "service.instance.id": "1"}
+    shown = show([_of({**same, "k8s.pod.name": pod}, total("c", point({"asInt": 5}))) for pod in ("p-0", "p-1")])
+    assert numbers(shown.out, "c ") == ["c {event} sum of 2 processes 10"]
+
+
+def test_the_order_of_attributes_makes_no_other_process(show: Show) -> None:
+    one, other = {"service.name": "s", "a": 1, "b": 2}, {"b": 2, "a": 1, "service.name": "s"}
+    shown = show(
+        [_of(one, total("c", point({"asInt": 5}, time=1))), _of(other, total("c", point({"asInt": 6}, time=2)))]
+    )
+    assert numbers(shown.out, "c ") == ["c {event} 6"]
+
+
+def test_instance_ids_are_shown_as_far_as_they_differ(show: Show) -> None:
+    shown = show([_of({"service.instance.id": f"orders-production-{n}"}, _gauge("g", n)) for n in (1, 2)])
+    assert numbers(shown.out, "g") == ["g", "process orders-production-1 1", "process orders-production-2 2"]
+
+
+def test_gauges_of_two_scopes_are_two(show: Show) -> None:
+    lines = [_of({}, _gauge("g", n), scope={"name": "lib", "version": str(n)}) for n in (1, 2)]
+    assert numbers(show(lines).out, "g") == ["g", "scope lib 1 1", "scope lib 2 2"]
+
+
+def test_values_of_other_types_make_other_series(show: Show) -> None:
+    labels: list[Data] = [{"a": 1}, {"a": True}, {"a": "1"}, {"a": 1.0}]
+    points = [point({"asInt": 2**n}, label) for n, label in enumerate(labels)]
+    nan = {**point({"asInt": 16}), "attributes": [{"key": "a", "value": {"doubleValue": "NaN"}}]}
+    later = {**nan, "timeUnixNano": str(START + 99), "asInt": 32}
+    shown = show([metrics(total("c", *points, nan)), metrics(total("c", later))])
+    assert sorted(numbers(shown.out, "c ")) == ["a=1 1", "a=1 4", "a=1.0 8", "a=nan 32", "a=true 2", "c {event}"]
+
+
+def test_deltas_without_times_are_all_counted(show: Show) -> None:
+    entry: Data = {"name": "c", "sum": {"aggregationTemporality": 1, "isMonotonic": True, "dataPoints": [{"asInt": 3}]}}
+    assert numbers(show([metrics(entry), metrics(entry)]).out, "c") == ["c 6"]
+
+
+def test_a_point_without_a_number_is_not_0(show: Show) -> None:
+    shown = show([metrics(total("c", point({"asInt": "5"}, time=1)), total("c", point({"asInt": None}, time=9)))])
+    assert numbers(shown.out, "c ") == ["c {event} 5"]
+
+
+@pytest.mark.parametrize("scale", [-(2**31), -11, 21, 2**31 - 1])
+def test_exponential_histograms_of_any_scale(show: Show, scale: int) -> None:
+    content = {
+        "count": "3", "sum": 3.0, "scale": scale, "zeroCount": "1", "positive": {"offset": -1, "bucketCounts": [1, 1]},
+    }  # fmt: skip
+    shown = show([metrics({"name": "h", "unit": "By", "exponentialHistogram": {"dataPoints": [point(content)]}})])
+    assert shown.err == ""
+    assert numbers(shown.out, "h")[0].startswith("h By 3 3 B 1 B")

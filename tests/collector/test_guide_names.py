@@ -101,7 +101,7 @@ def true_counts(completed: int, compensated: int) -> dict[str, Counter[tuple[str
 def run(orchestrator: Process, payloads: list[dict[str, object]]) -> None:
     for number, payload in enumerate(payloads, 1):
         orchestrator.send_line(json.dumps(payload))
-        orchestrator.wait_line("ended ", count=number, timeout=60)
+        orchestrator.wait_line("ended ", count=number)
 
 
 def stop(*processes: Process) -> None:
@@ -186,7 +186,7 @@ def check_milliseconds(samples: list[Sample]) -> None:
 
 def check_exemplars(samples: list[Sample], backend: OtlpReceiver) -> None:
     """From a bucket there is a way to one of the traces that the backend has."""
-    backend.wait_for(lambda seen: len(roots(seen.spans)) == 9, timeout=30)
+    backend.wait_for(lambda seen: len(roots(seen.spans)) == 9)
     spans = {(span.trace_id, span.span_id) for span in backend.spans}
     name = "multiagents_worker_duration_seconds_bucket"
     exemplars = [sample.exemplar for sample in samples if sample.name == name and sample.exemplar]

@@ -136,7 +136,7 @@ def test_a_text_made_to_be_hard_to_search_is_searched_in_time(
     running: Running, backend: OtlpReceiver, text: str
 ) -> None:
     assert post(running, "logs", logs({"body": value(text)}).SerializeToString()) == 200  # within the client's 20 s
-    assert len(backend.wait_for(lambda seen: seen.logs, timeout=30)) == 1
+    assert len(backend.wait_for(lambda seen: seen.logs)) == 1
     backend.clear()
 
 

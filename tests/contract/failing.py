@@ -13,7 +13,7 @@ from multiagents.worker_sdk.decorators import worker
 from multiagents_otel import semconv
 from tests.contract.answering import AnsweringBus
 from tests.contract.conftest import Clock
-from tests.contract.observed import Observed
+from tests.contract.observed import MACHINE_METRICS, Observed
 from tests.contract.test_status_raised import FullStore, undecided
 from tests.support.buses import MemoryBus
 from tests.support.otlp import ReceivedSpan
@@ -36,7 +36,7 @@ def told(observed: Observed, *, of: Observed | None = None) -> dict[str, Any]:
     assert {span.trace_id for span in spans} == {root.trace_id}
     assert len({span.span_id for span in spans}) == len(spans)
     known = {span.name for span in (of or observed).spans}
-    metrics = observed.metrics()
+    metrics = {name: metric for name, metric in observed.metrics().items() if name not in MACHINE_METRICS}
     histograms = {name for name, metric in metrics.items() if type(metric.data).__name__ == "Histogram"}
     return {
         "spans": {span.name: _said(span) for span in spans if span.name in known},

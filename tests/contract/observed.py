@@ -25,6 +25,8 @@ Series = frozenset[tuple[str, Any]]
 
 QUEUE_TIME: Final = "multiagents.event.queue_time"
 RECEIVERS: Final = "multiagents.event.receivers"
+MACHINE_METRICS: Final = {"multiagents.system.cpu", "multiagents.system.memory", "multiagents.event_loop.lag"}
+"""Figures of the machine at that moment: two runs of one program differ in them."""
 
 # Renamed in the SDK when log records became read-only.
 _LogExporter: Any = getattr(log_export, "InMemoryLogRecordExporter", None) or getattr(

@@ -10,6 +10,7 @@ from multiagents.event_bus.interface import EventHandler, IEventBus
 
 from multiagents_otel import semconv
 from tests.contract.observed import Observed
+from tests.support.deadline import DEADLINE
 from tests.support.sagas import order_system
 
 
@@ -40,7 +41,7 @@ async def test_its_workflows_are_not_recorded_half_and_not_told_to_have_stalled(
     async with order_system(ClosedBus()) as system:
         with caplog.at_level(logging.WARNING, logger="multiagents_otel"):
             observed.instrument(stall_grace=0)
-            ended = await asyncio.wait_for(system.wait_ended(await system.run()), 10)
+            ended = await asyncio.wait_for(system.wait_ended(await system.run()), DEADLINE)
     assert ended["state"] == "completed"
     assert not [span.name for span in observed.spans if span.name.startswith(("workflow.", "step."))]
     assert observed.sums(semconv.WORKFLOWS_STARTED.name) == {}

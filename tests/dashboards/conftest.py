@@ -102,7 +102,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         orders = enter(Orders(redis, backend))
         environment = started.environment(interval_ms=1000)
         worker = orders.program(application.PROGRAM, "worker", env=environment)
-        redis.wait_subscribed(*COMMANDS, timeout=30)
+        redis.wait_subscribed(*COMMANDS)
         orchestrator = orders.orchestrator(env=environment, config=MONITORED, track_payload_size=True)
         made = Stack(orders, orchestrator, started, prometheus, backend, began)
         _run(made, worker)
@@ -144,7 +144,7 @@ def _run(stack: Stack, worker: Process) -> None:
     # A second replica executes everything again.
     worker.send_line("replicate")
     worker.wait_line("replicated")
-    redis.wait_subscribed(*COMMANDS, count=2, timeout=30)
+    redis.wait_subscribed(*COMMANDS, count=2)
     ended.append(orders.order(orchestrator, order_payload(), COMPLETED + 2))
     stack.transactions |= {state: transaction for transaction, state in ended}
     _scraped(stack, "multiagents_worker_executions_total", EXECUTED)

@@ -51,7 +51,7 @@ def test_every_query_gives_data_where_there_is_some(stack: Stack, name: str) -> 
     expected = MAY_BE_EMPTY.get(name, {}).keys()
     # The last export, its scrape, and the time in which a process that was killed still counts as alive.
     with suppress(AssertionError):
-        wait_until(lambda: empty(stack, name) == expected, "no query without data but those", timeout=30)
+        wait_until(lambda: empty(stack, name) == expected, "no query without data but those")
     assert empty(stack, name) == expected
 
 
@@ -120,7 +120,7 @@ def test_the_bars_of_a_graph_add_up(stack: Stack) -> None:
     }
     # The last bar stands where its interval is over.
     with suppress(AssertionError):
-        wait_until(lambda: {bars: total(stack, *bars) for bars in true} == true, "every bar stands", timeout=10)
+        wait_until(lambda: {bars: total(stack, *bars) for bars in true} == true, "every bar stands")
     assert {bars: total(stack, *bars) for bars in true} == true
 
 
@@ -158,7 +158,7 @@ def test_every_exemplar_of_a_panel_leads_to_a_trace_that_arrived(stack: Stack, n
     for query in with_exemplars:
         traces = exemplars(stack, query.expr)
         assert traces, query
-        stack.backend.wait_for(partial(arrived, traces), timeout=30)
+        stack.backend.wait_for(partial(arrived, traces))
 
 
 def arrived(traces: set[str], backend: OtlpReceiver) -> bool:

@@ -236,7 +236,7 @@ def test_agent_and_gateways_deliver_with_the_arguments_of_their_pods(agent: int,
     assert client.send("logs", logs(log_record(each, each.hex()) for each in ids)) == 200
     assert client.send("traces", traces(span for each in ids for span in FAILING.stamped(each))) == 200
     client.close()
-    backend.wait_for(lambda got: len(got.logs) >= 40 and len(got.spans) >= 80, timeout=30)
+    backend.wait_for(lambda got: len(got.logs) >= 40 and len(got.spans) >= 80)
     assert sorted(record.body for record in backend.logs) == sorted(each.hex() for each in ids)
     assert Counter(span.trace_id for span in backend.spans) == {each.hex(): 2 for each in ids}
 

@@ -58,13 +58,13 @@ class Orders:
     def worker(self, *, count: int = 1, env: dict[str, str] | None = None, **options: Any) -> Process:
         """A worker that is subscribed; ``count`` with those that are already."""
         process = self.program(WORKER, "worker", env=env, **options)
-        self.redis.wait_subscribed(*COMMANDS, count=count, timeout=30)
+        self.redis.wait_subscribed(*COMMANDS, count=count)
         return process
 
     def orchestrator(self, *, count: int = 1, env: dict[str, str] | None = None, **options: Any) -> Process:
         """An orchestrator that is subscribed; ``count`` with those that are already."""
         process = self.program(ORCHESTRATOR, "orchestrator", env=env, **options)
-        self.redis.wait_subscribed(*RESULTS, count=count, timeout=30)
+        self.redis.wait_subscribed(*RESULTS, count=count)
         return process
 
     def program(
@@ -113,7 +113,7 @@ class Orders:
 
 def arrived(receiver: OtlpReceiver, what: Callable[[OtlpReceiver], object]) -> None:
     """Wait for it, long: the framework's listeners keep a core busy each, and there may be but two."""
-    receiver.wait_for(what, timeout=60)
+    receiver.wait_for(what)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from multiagents_otel.logs.writer import MOST_RECORDS, writer_for
 from multiagents_otel.processing.redaction import REDACTED, Redactor, use
 from tests.logs.exported import Exported
 from tests.logs.lines import entries, messages
+from tests.support.deadline import DEADLINE
 from tests.support.services import wait_until
 
 LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
@@ -444,7 +445,7 @@ async def test_loggers_that_come_and_go_leave_no_file_open(tmp_path: Path) -> No
         return [file.path for file in psutil.Process().open_files() if file.path.startswith(str(tmp_path))]
 
     async def until(done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + DEADLINE
         while not done() and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
 

@@ -19,6 +19,7 @@ from multiagents.worker_sdk.worker_manager import WorkerManager
 
 from multiagents_otel import EventMonitor, WorkerMonitor
 from tests.contract.observed import Observed, series
+from tests.support.deadline import DEADLINE
 from tests.support.redis_server import RedisServer
 from tests.support.sagas import (
     WORKERS,
@@ -78,7 +79,7 @@ async def run_orders(parts: OrderSystem) -> list[str]:
 
 async def all_seen(events: EventMonitor, total: int) -> None:
     """Wait for the last events: a workflow has its state before it tells of it."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + DEADLINE
     while (await events.get_event_metrics())["total_events"] < total:
         assert time.monotonic() < deadline, await events.get_event_metrics()
         await asyncio.sleep(0.005)

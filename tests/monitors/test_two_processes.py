@@ -50,8 +50,8 @@ def test_each_process_tells_what_it_sees(redis: RedisServer, instrumented: bool)
         program("worker", redis, receiver, instrumented) as worker,
         program("orchestrator", redis, receiver, instrumented) as orchestrator,
     ):
-        redis.wait_subscribed(*(f"multiagent:command.{name}" for name in WORKERS), timeout=60)
-        redis.wait_subscribed(*(f"multiagent:result.{name}" for name in WORKERS), timeout=60)
+        redis.wait_subscribed(*(f"multiagent:command.{name}" for name in WORKERS))
+        redis.wait_subscribed(*(f"multiagent:result.{name}" for name in WORKERS))
         for number, payload in enumerate((OK, FAILED), 1):
             orchestrator.send_line(json.dumps(payload))
             orchestrator.wait_line("ended", timeout=60, count=number)

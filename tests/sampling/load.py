@@ -11,6 +11,7 @@ from typing import Final
 from tests.sampling.backend import Backend
 from tests.sampling.running import client
 from tests.support.collectors import Running
+from tests.support.deadline import DEADLINE
 from tests.support.expected import COMPLETED
 from tests.support.traffic import Shape, log_record, logs, trace_ids, traces
 
@@ -66,7 +67,7 @@ class Load:
                 continue
         sender.close()
 
-    def check_arrived(self, backend: Backend, timeout: float = 30.0) -> None:
+    def check_arrived(self, backend: Backend, timeout: float = DEADLINE) -> None:
         """Waits until all that was accepted has come, however often; tells what is missing."""
         spans, records = set(self.spans), set(self.records)
         assert spans

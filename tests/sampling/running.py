@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.collectors import Running, collector
+from tests.support.deadline import DEADLINE
 from tests.support.receiver import OtlpReceiver
 from tests.support.traffic import Client, traces
 
@@ -23,7 +24,7 @@ GATEWAY_FOR_ALL: Final = ("collector.yaml", "gateway.yaml")
 _SAMPLE: Final = re.compile(r"(?P<name>\w+?)(?:_total)?(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
 
 
-def client(entry: Running, timeout: float = 30.0) -> Client:
+def client(entry: Running, timeout: float = DEADLINE) -> Client:
     """A client of a Collector, over HTTP."""
     return Client(entry.ports["otlp_http_port"], timeout)
 

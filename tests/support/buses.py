@@ -18,6 +18,8 @@ from multiagents.event_bus.redis_bus import EventEncoder
 from multiagents.orchestrator.interface import IStateStore
 from multiagents.orchestrator.orchestrator import Orchestrator
 
+from tests.support.deadline import DEADLINE
+
 logger = structlog.get_logger()
 
 _REMEMBERED = 10_000
@@ -125,7 +127,7 @@ class MemoryBus(IEventBus):
         if handler in self.handlers.get(event_type, ()):
             self.handlers[event_type].remove(handler)
 
-    async def drain(self, timeout: float = 10.0) -> None:
+    async def drain(self, timeout: float = DEADLINE) -> None:
         """Waits until every message on the wire, and every task that handling one created, is done."""
         waiter = asyncio.ensure_future(self._broker.idle.wait())
         await asyncio.wait([waiter], timeout=timeout)

@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from tests.support.deadline import DEADLINE
 from tests.support.ports import free_port
 
 __all__ = ["Inbox", "Mail", "PagerDutyEvent", "Receivers", "SlackMessage"]
@@ -114,7 +115,9 @@ class Inbox(Generic[T]):
         with self._changed:
             return [message for message in self._messages if wanted(message)]
 
-    def wait(self, wanted: Callable[[T], bool] = lambda _: True, *, count: int = 1, timeout: float = 30.0) -> list[T]:
+    def wait(
+        self, wanted: Callable[[T], bool] = lambda _: True, *, count: int = 1, timeout: float = DEADLINE
+    ) -> list[T]:
         """Wait until so many of the wanted messages are there, and give them."""
         with self._changed:
             self._changed.wait_for(lambda: sum(map(wanted, self._messages)) >= count, timeout)

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from tests.support.deadline import DEADLINE
+
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 
 _FOREIGN: Final = ("OTEL_", "MULTIAGENT")  # what the developer's shell has set is no part of a test
@@ -118,7 +120,7 @@ class Process:
         with self._changed:
             return self._code
 
-    def wait_line(self, text: str, timeout: float = 30.0, count: int = 1) -> str:
+    def wait_line(self, text: str, timeout: float = DEADLINE, count: int = 1) -> str:
         """Waits for the (count-th) line that holds the text, and returns it."""
 
         def found() -> str | None:
@@ -147,12 +149,12 @@ class Process:
         self.signal(signal.SIGKILL)
         self.wait()
 
-    def terminate(self, timeout: float = 30.0) -> int:
+    def terminate(self, timeout: float = DEADLINE) -> int:
         """Sends SIGTERM, waits for the end, returns the exit code."""
         self.signal(signal.SIGTERM)
         return self.wait(timeout)
 
-    def wait(self, timeout: float = 30.0) -> int:
+    def wait(self, timeout: float = DEADLINE) -> int:
         """Waits for the end, returns the exit code; the output is then complete."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._code is not None, timeout):
@@ -162,7 +164,7 @@ class Process:
             assert self._code is not None
             return self._code
 
-    def wait_ok(self, timeout: float = 30.0) -> str:
+    def wait_ok(self, timeout: float = DEADLINE) -> str:
         """Waits for the end, fails unless the exit code is 0, returns the output."""
         code = self.wait(timeout)
         if code != 0:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
+from tests.support.deadline import DEADLINE
 from tests.support.otlp import (
     ReceivedEvent,
     ReceivedExemplar,
@@ -154,7 +155,7 @@ class OtlpReceiver:
 
     # --- waiting --------------------------------------------------------------------------------
 
-    def wait_for(self, predicate: Callable[[OtlpReceiver], T], timeout: float = 10.0) -> T:
+    def wait_for(self, predicate: Callable[[OtlpReceiver], T], timeout: float = DEADLINE) -> T:
         """Waits until the predicate is true of this receiver, and returns what it returned."""
         with self._changed:
             result = self._changed.wait_for(lambda: predicate(self), timeout)

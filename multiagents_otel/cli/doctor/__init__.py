@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from multiagents_otel.cli.command import FAILED, OK, USAGE
 from multiagents_otel.cli.doctor.finding import FAULT, FINE, WARNING, Finding
-from multiagents_otel.cli.output import let_anything_be_printed, screen_for
+from multiagents_otel.cli.output import screen_for
 from multiagents_otel.cli.quantities import counted
 from multiagents_otel.cli.terminal import Screen
 
@@ -62,7 +62,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([finding._asdict() for finding in found], indent=2))
     else:
-        let_anything_be_printed()
         _print(found, screen_for())
     return FAILED if any(finding.level == FAULT for finding in found) else OK
 

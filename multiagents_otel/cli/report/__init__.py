@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from multiagents_otel.cli.command import FAILED, OK, USAGE
-from multiagents_otel.cli.output import NARROWEST, add_screen_options, let_anything_be_printed, screen_for
+from multiagents_otel.cli.output import NARROWEST, add_screen_options, screen_for
 from multiagents_otel.cli.report import period
 from multiagents_otel.cli.report.prometheus import TOKEN_VARIABLE, Prometheus, PrometheusError
 from multiagents_otel.cli.terminal import safe
@@ -117,7 +117,6 @@ def run(args: argparse.Namespace) -> int:
     except PrometheusError as error:
         _complain(str(error))
         return FAILED
-    let_anything_be_printed()
     screen = screen_for(args.width, args.color)
     if args.output is None:
         from multiagents_otel.cli.report.text import lines
