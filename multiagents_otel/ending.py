@@ -259,15 +259,15 @@ class Ending:
         # no handler of Python's is called.
         self._armed = self.in_use = self.begun = self._ending = False
         self._signal = None
+        for number in _FATAL:
+            if self._is_ours(_get_handler(number)):
+                _set_handler(number, _DEFAULT)
         if self._pipe[1] != _NO_FD:
             if (others := _set_wakeup_fd(_NO_FD)) != self._pipe[1]:
                 _set_wakeup_fd(others)
             for fd in self._pipe:  # the parent's
                 os.close(fd)
             self._pipe = (_NO_FD, _NO_FD)
-        for number in _FATAL:
-            if self._is_ours(_get_handler(number)):
-                _set_handler(number, _DEFAULT)
         self._register_with_multiprocessing()
 
     def _register_with_multiprocessing(self) -> None:

@@ -23,6 +23,7 @@ _OWN_SECONDS: Final = 10.0
 
 _LONGEST: Final = 300
 _MOST_CAUSES: Final = 3
+_LOGGERS: Final = ("opentelemetry.", "multiagents_otel.export")
 _RETRYING: Final = re.compile(r", retrying in [0-9.]+s\b\.?")
 
 
@@ -144,7 +145,7 @@ def wait(jobs: Iterable[Job], timeout: float) -> list[Job]:
 
 
 class Causes(logging.Filter):
-    """Keeps what OpenTelemetry's own loggers report during an end, to report it once and without a traceback."""
+    """Keeps what exporters and the SDK log during an end, to report it once and without a traceback."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,7 +163,7 @@ class Causes(logging.Filter):
     def collect(self) -> Iterator[Causes]:
         """Keep all that is reported inside."""
         known = list(logging.root.manager.loggerDict.items())  # getLogger() would take a lock of logging's
-        loggers = [log for name, log in known if name.startswith("opentelemetry.") and isinstance(log, logging.Logger)]
+        loggers = [log for name, log in known if name.startswith(_LOGGERS) and isinstance(log, logging.Logger)]
         for logger in loggers:
             logger.addFilter(self)
         try:

@@ -18,12 +18,13 @@ from typing import Any, Final, NamedTuple
 from opentelemetry import metrics, trace
 from opentelemetry._logs import NoOpLoggerProvider, get_logger_provider, set_logger_provider
 from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs import export as logs_export
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.metrics.export import MetricExportResult, MetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 
@@ -48,6 +49,12 @@ _EXPORT_INTERVAL_MS: Final = 30_000.0
 _RATIO_OR_ALWAYS: Final = ("always_on", "always_off", "traceidratio")
 _SDK_SAMPLERS: Final = frozenset({*_RATIO_OR_ALWAYS, *(f"parentbased_{name}" for name in _RATIO_OR_ALWAYS)})
 _GRPC_PORT: Final = re.compile(r":4317/?$")
+_FAILURES: Final = {
+    "traces": SpanExportResult.FAILURE,
+    "metrics": MetricExportResult.FAILURE,
+    # Before 1.39 it had another name.
+    "logs": getattr(logs_export, "LogRecordExportResult", getattr(logs_export, "LogExportResult", None)).FAILURE,
+}
 _PROTOCOLS: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 
 
@@ -200,7 +207,9 @@ def exporters(signal: str) -> list[Any]:
 def _exporter(signal: str, name: str) -> Any:
     factory = _load(f"opentelemetry_{signal}_exporter", _entry_name(signal, name))
     # A reader (Prometheus') is no exporter, and has no connection.
-    return factory() if isinstance(factory, type) and issubclass(factory, MetricReader) else ProcessExporter(factory)
+    if isinstance(factory, type) and issubclass(factory, MetricReader):
+        return factory()
+    return ProcessExporter(factory, _FAILURES[signal])
 
 
 def _entry_name(signal: str, name: str) -> str:
