@@ -80,7 +80,10 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         from importlib import import_module
 
-        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        from multiagents_otel.config.environment import corrected_environment
+
+        with corrected_environment():  # the import of OpenTelemetry itself raises for some values
+            value = globals()[name] = getattr(import_module(_HOMES[name]), name)
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

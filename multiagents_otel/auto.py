@@ -18,17 +18,17 @@ from multiagents_otel.config import (
     file_of_environment,
     given,
 )
+from multiagents_otel.config.environment import corrected_environment
 from multiagents_otel.ending import ENDING
 from multiagents_otel.instrumentation import MultiAgentsInstrumentor
 from multiagents_otel.instrumentation.process_metrics import record_process_metrics
 from multiagents_otel.lifecycle import Lifecycle, resource_of
 from multiagents_otel.logs.writer import flush_writers
 from multiagents_otel.monitoring import Monitoring
+from multiagents_otel.startup import DOCTOR_FOLDER
 
 _logger = logging.getLogger("multiagents_otel")
 
-DOCTOR_FOLDER: Final = "MULTIAGENTS_OTEL_DOCTOR_FOLDER"
-"""Set in a program that ``multiagents-otel doctor`` has started."""
 _PROVIDERS: Final = {"traces": "tracer_provider", "metrics": "meter_provider", "logs": "logger_provider"}
 
 _lifecycle: Lifecycle | None = None
@@ -124,7 +124,7 @@ def auto_instrument(
     arguments = {**given(locals(), "unknown", "config"), **unknown}
     providers = {signal: arguments.pop(name, None) for signal, name in _PROVIDERS.items()}
     configuration = configuration_in_force(config)
-    with _lock:
+    with _lock, corrected_environment():
         return _activate(arguments, providers, configuration, config is not None)
 
 
@@ -202,7 +202,7 @@ def after_launcher() -> None:
     active = MultiAgentsInstrumentor._active
     if active and monitoring.current() is None:
         monitoring.turn_on(active.config, file_of_environment() is not None)
-    if DOCTOR_FOLDER in os.environ:
+    if os.environ.get(DOCTOR_FOLDER):
         from multiagents_otel.cli.doctor import report
 
         report.install()  # opentelemetry-instrument keeps the doctor's own sitecustomize from being run

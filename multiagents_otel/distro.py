@@ -6,8 +6,11 @@ import logging
 import os
 from typing import Any
 
-from opentelemetry.instrumentation.distro import BaseDistro
-from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+from multiagents_otel.config.environment import corrected_environment
+
+with corrected_environment():  # their import itself raises for some values
+    from opentelemetry.instrumentation.distro import BaseDistro
+    from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 
 _logger = logging.getLogger("multiagents_otel")
 
@@ -21,10 +24,11 @@ class MultiAgentsDistro(BaseDistro):  # type: ignore[misc]
     def load_instrumentor(self, entry_point: Any, **kwargs: Any) -> None:
         """Load an instrumentor; one that fails is logged, and does not keep those after it from loading."""
         try:
-            instrumentor = entry_point.load()()
-            # OTEL_CONFIG_FILE may have activated it, with the options that it holds.
-            if not getattr(instrumentor, "is_instrumented_by_opentelemetry", False):
-                instrumentor.instrument(**kwargs)
+            with corrected_environment():
+                instrumentor = entry_point.load()()
+                # OTEL_CONFIG_FILE may have activated it, with the options that it holds.
+                if not getattr(instrumentor, "is_instrumented_by_opentelemetry", False):
+                    instrumentor.instrument(**kwargs)
         except (ImportError, KeyboardInterrupt):
             raise
         except Exception:
@@ -38,8 +42,9 @@ class MultiAgentsConfigurator(_OTelSDKConfigurator):
         from multiagents_otel import auto, pipeline
 
         version = kwargs.get("auto_instrumentation_version")
-        used = pipeline.ensure({}, {"telemetry.auto.version": version} if version else None)
-        auto._watch(used, auto._flush_timeout())
+        with corrected_environment():
+            used = pipeline.ensure({}, {"telemetry.auto.version": version} if version else None)
+            auto._watch(used, auto._flush_timeout())
 
 
 __all__ = ["MultiAgentsConfigurator", "MultiAgentsDistro"]

@@ -23,7 +23,6 @@ _OWN_SECONDS: Final = 10.0
 
 _LONGEST: Final = 300
 _MOST_CAUSES: Final = 3
-_LOGGERS: Final = ("opentelemetry.", "multiagents_otel.export")
 _RETRYING: Final = re.compile(r", retrying in [0-9.]+s\b\.?")
 
 
@@ -163,7 +162,7 @@ class Causes(logging.Filter):
     def collect(self) -> Iterator[Causes]:
         """Keep all that is reported inside."""
         known = list(logging.root.manager.loggerDict.items())  # getLogger() would take a lock of logging's
-        loggers = [log for name, log in known if name.startswith(_LOGGERS) and isinstance(log, logging.Logger)]
+        loggers = [log for name, log in known if name.startswith("opentelemetry.") and isinstance(log, logging.Logger)]
         for logger in loggers:
             logger.addFilter(self)
         try:

@@ -13,7 +13,6 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from multiagents_otel.telemetry.forking import on_fork
 
 _logger = logging.getLogger("multiagents_otel")
-_export_logger = logging.getLogger("multiagents_otel.export")
 
 _FORK_WAITS_SECONDS: Final = 0.25
 
@@ -23,15 +22,10 @@ class ProcessExporter:
 
     A fork waits until an export that is under way is done, for a moment (it may hang): a child of a fork in the
     midst of one gets the locks of gRPC, or of HTTP's connection pool, as they were, and gRPC then aborts it.
-
-    Args:
-        factory: makes the exporter.
-        failure: the result of an export that raises, which is logged in one line; the SDK logs a traceback.
     """
 
-    def __init__(self, factory: Callable[[], Any], failure: Any) -> None:
+    def __init__(self, factory: Callable[[], Any]) -> None:
         self._factory = factory
-        self._failure = failure
         self._exporter: Any = factory()
         self._parents: list[Any] = []
         self._exporting = threading.Lock()
@@ -41,11 +35,7 @@ class ProcessExporter:
     def export(self, *args: Any, **kwargs: Any) -> Any:
         """Export as the exporter does."""
         with self._exporting:
-            try:
-                return self.__getattr__("export")(*args, **kwargs)
-            except Exception as error:
-                _export_logger.warning("an export failed: %s", error)
-                return self._failure
+            return self.__getattr__("export")(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         if self._exporter is None:

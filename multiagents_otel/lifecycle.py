@@ -16,6 +16,7 @@ from multiagents_otel.ending import ENDING
 from multiagents_otel.flushing import Causes, Job, Outlet, wait
 from multiagents_otel.fork_safe import forget_measurements
 from multiagents_otel.logs.processor import WorkflowIds
+from multiagents_otel.telemetry.drops import DROPS
 from multiagents_otel.telemetry.forking import on_fork
 
 _logger = logging.getLogger("multiagents_otel")
@@ -87,12 +88,16 @@ class Lifecycle:
             ]
             late = wait(jobs, self._timeout)
         failed = [job for job in jobs if not job.succeeded]
-        if failed:
+        # An export that fails in time is reported by DROPS, which watches the pipelines that were built here.
+        if late or any(job.outlet.signal not in self._built for job in failed):
             self._report(failed, bool(late), list(causes.texts))
 
     def _report(self, failed: list[Job], late: bool, causes: list[str]) -> None:
         if late:
             causes = [f"the backend did not take it within {self._timeout:g} s (flush_timeout)", *causes]
+        dropped = DROPS.close()
+        if dropped:
+            causes.append(f"dropped: {dropped}")
         _logger.warning(
             "telemetry was still queued when the process ended and is lost (%s): %s",
             ", ".join(sorted({job.outlet.signal for job in failed})),

@@ -8,37 +8,39 @@ from __future__ import annotations
 import logging
 import os
 import random
-import re
 import uuid
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import NoOpLoggerProvider, get_logger_provider, set_logger_provider
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs import export as logs_export
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExportResult, MetricReader
+from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 
 from multiagents_otel import semconv
+from multiagents_otel.config.environment import corrected_environment, protocol_of
 from multiagents_otel.fork_safe import ForkSafeReader, ProcessExporter
 from multiagents_otel.lifecycle import add_to_resource, resource_of
 from multiagents_otel.processing.exporters import (
     RedactingLogExporter,
     RedactingMetricExporter,
     RedactingSpanExporter,
+    exporter_holders,
     redact_exporters,
     redact_reader,
 )
 from multiagents_otel.processing.redaction import in_force
+from multiagents_otel.telemetry.drops import DROPS, observe_answers
 from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.version import __version__
 
@@ -48,13 +50,6 @@ SIGNALS: Final = ("traces", "metrics", "logs")
 _EXPORT_INTERVAL_MS: Final = 30_000.0
 _RATIO_OR_ALWAYS: Final = ("always_on", "always_off", "traceidratio")
 _SDK_SAMPLERS: Final = frozenset({*_RATIO_OR_ALWAYS, *(f"parentbased_{name}" for name in _RATIO_OR_ALWAYS)})
-_GRPC_PORT: Final = re.compile(r":4317/?$")
-_FAILURES: Final = {
-    "traces": SpanExportResult.FAILURE,
-    "metrics": MetricExportResult.FAILURE,
-    # Before 1.39 it had another name.
-    "logs": getattr(logs_export, "LogRecordExportResult", getattr(logs_export, "LogExportResult", None)).FAILURE,
-}
 _PROTOCOLS: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 
 
@@ -102,6 +97,7 @@ def ensure(given: Mapping[str, Any], resource_attributes: Mapping[str, str] | No
         for signal in missing:
             try:
                 built[signal] = builders[signal](resource)
+                _count_drops(built[signal])
             except Exception as exception:
                 _logger.error("the %s pipeline could not be built, they are not exported: %s", signal, exception)
     return Pipeline({**there, **built}, frozenset(built))
@@ -132,6 +128,11 @@ def why_nothing() -> str:
     return "no exporter could be made"
 
 
+def _count_drops(provider: Any) -> None:
+    for signal, holder in exporter_holders(provider):
+        DROPS.watch(signal, holder)
+
+
 def _disabled() -> bool:
     return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
@@ -150,6 +151,7 @@ def _from_file(attributes: Mapping[str, str]) -> Pipeline:
     attributes = {semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()), **attributes}  # one for all of them
     for provider in configured.values():
         redact_exporters(provider)
+        _count_drops(provider)
         if (user := resource_of(provider)) is not None:
             add_to_resource(provider, _ours(user, attributes))
     return Pipeline(configured, frozenset(configured))
@@ -196,7 +198,7 @@ def exporters(signal: str) -> list[Any]:
         try:
             made.append(_exporter(signal, name))
         except Exception as exception:
-            faults.append(str(exception))
+            faults.append(f"{exception} (OTEL_{signal.upper()}_EXPORTER)")
     if faults and not made:
         raise ValueError("; ".join(faults))
     for fault in faults:
@@ -209,25 +211,22 @@ def _exporter(signal: str, name: str) -> Any:
     # A reader (Prometheus') is no exporter, and has no connection.
     if isinstance(factory, type) and issubclass(factory, MetricReader):
         return factory()
-    return ProcessExporter(factory, _FAILURES[signal])
+    return ProcessExporter(partial(_made, factory))
+
+
+def _made(factory: Callable[[], Any]) -> Any:
+    """Call an exporter's factory, which reads the environment in a forked child again."""
+    with corrected_environment():
+        return observe_answers(factory())
 
 
 def _entry_name(signal: str, name: str) -> str:
     if name != "otlp":
         return name
-    protocol = _otlp(signal, "PROTOCOL")
-    if not protocol:
-        # HTTP by default, as OpenTelemetry's specification recommends: a child that is forked while gRPC is at work
-        # may never export. An endpoint on gRPC's own port means gRPC all the same.
-        protocol = "grpc" if _GRPC_PORT.search(_otlp(signal, "ENDPOINT")) else "http/protobuf"
+    protocol = protocol_of(signal, os.environ)
     if protocol not in _PROTOCOLS:
         raise ValueError(f"OTLP protocol {protocol!r} is not one of {', '.join(_PROTOCOLS)}")
     return _PROTOCOLS[protocol]
-
-
-def _otlp(signal: str, setting: str) -> str:
-    own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_{setting}", "").strip()
-    return own or os.environ.get(f"OTEL_EXPORTER_OTLP_{setting}", "").strip()
 
 
 def _load(group: str, name: str) -> Any:

@@ -51,6 +51,8 @@ COMPENSATION_NAME: Final = "multiagents.compensation.name"
 RECEIVERS: Final = "multiagents.event.receivers"
 QUEUE_TIME: Final = "multiagents.event.queue_time"
 COMPONENT: Final = "component"
+SIGNAL: Final = "signal"
+REASON: Final = "reason"
 SAMPLING_KEEP: Final = "multiagents.sampling.keep"
 """True on every span of a transaction from the moment on when something in it failed, or was found to be critical."""
 
@@ -431,6 +433,21 @@ OTEL_ERRORS = Instrument(
     "Faults inside multiagents_otel, caught before they reached the application.",
     (COMPONENT,),
 )
+OTEL_DROPPED = Instrument(
+    "multiagents.otel.dropped",
+    COUNTER,
+    "{item}",
+    "Spans, log records and data points that were recorded and not exported.",
+    (SIGNAL, REASON),
+)
+QUEUE_FULL: Final = "queue_full"
+"""The queue of a batch processor discarded its oldest item."""
+EXPORT_FAILED: Final = "export_failed"
+"""The exporter gave a batch up, after its own retries."""
+REJECTED: Final = "rejected"
+"""The backend accepted a request and rejected a part of it (OTLP's ``partial_success``)."""
+SHUTDOWN: Final = "shutdown"
+"""Still queued when the pipeline was shut down, or recorded after that."""
 
 INSTRUMENTS: Final[tuple[Instrument, ...]] = (
     EVENTS,
@@ -464,6 +481,7 @@ INSTRUMENTS: Final[tuple[Instrument, ...]] = (
     PROCESS_RUNNING,
     EVENT_LOOP_LAG,
     OTEL_ERRORS,
+    OTEL_DROPPED,
 )
 
 CUSTOM_BOUNDARIES: Final = _CUSTOM

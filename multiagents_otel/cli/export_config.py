@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from shlex import quote
 from textwrap import wrap
 from typing import TYPE_CHECKING, Final
 
@@ -115,8 +116,13 @@ def run(args: argparse.Namespace) -> int:
         return _failed(FAILED, str(error))
     except OSError as error:
         return _failed(FAILED, f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    print("\n".join([*_told(directory, len(texts), chosen), *_alerts(given, secrets), "", _NEXT.format(**given)]))
+    print("\n".join([*_told(directory, len(texts), chosen), *_alerts(given, secrets), "", _next(given)]))
     return OK
+
+
+def _next(given: Values) -> str:
+    first = {name: given[name].split(",")[0] for name in ("prometheus_address", "alertmanager_address")}
+    return _NEXT.format(**{name: quote(value) for name, value in {**given, **first}.items()})
 
 
 def _failed(status: int, message: str) -> int:

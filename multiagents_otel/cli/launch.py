@@ -9,9 +9,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from multiagents_otel import startup
 from multiagents_otel.cli.command import OK, USAGE
+from multiagents_otel.cli.interpreter import obstacle
 
 if TYPE_CHECKING:
     from multiagents_otel.cli.command import Subparsers
@@ -20,11 +23,15 @@ NAME = "run"
 
 _DESCRIPTION = """\
 Run a program instrumented, as opentelemetry-instrument does, with this package's
-distro and configurator whatever others are installed.
+distro and configurator whatever others are installed. Python children of the
+program are instrumented too. Its own sitecustomize runs as without the launcher.
 
-What leaves, and where to, is told by OTEL_* variables, or by flags before the
-program: --traces_exporter console is OTEL_TRACES_EXPORTER=console, and
---multiagents_detailed_timing false is an option of this package's."""
+OTEL_* variables, or flags before the program, say what is exported and where to:
+--traces_exporter console is OTEL_TRACES_EXPORTER=console, and
+--multiagents_detailed_timing false is an option of this package's.
+
+The exit status is the program's; 2: it can't be started. python -I, -E and -S keep
+telemetry out: the program runs without it, and a message says so."""
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -56,16 +63,35 @@ def run(args: argparse.Namespace) -> int:
         return _misused(str(wrong))
     if not program:
         return _misused("no program is given")
-    if shutil.which(program[0]) is None:
+    executable = shutil.which(program[0])
+    if executable is None:
         return _misused(f"there is no program {program[0]!r}{_hint(program[0])}")
+    if why := obstacle(executable, program[1:]):
+        print(
+            f"multiagents-otel run: {why}: {program[0]} runs without telemetry. "
+            "Leave the option out, or call multiagents_otel.auto_instrument() in the program.",
+            file=sys.stderr,
+        )
     os.environ.update(variables)
     os.environ["OTEL_PYTHON_DISTRO"] = os.environ["OTEL_PYTHON_CONFIGURATOR"] = "multiagents"
-    from opentelemetry.instrumentation.auto_instrumentation import run as launch
+    os.environ[startup.LAUNCHER] = "1"
+    os.environ["PYTHONPATH"] = startup.with_folder(_without_opentelemetrys(os.environ.get("PYTHONPATH")))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        # The name as it was given, as a shell does: Python finds its environment by it.
+        os.execv(executable, program)  # noqa: S606 - the user's own command
+    except OSError as error:
+        return _misused(f"{program[0]!r} can't be started: {error.strerror}")
 
-    # It has a command line of its own, whose options would be taken for the environment's: "--" ends them.
-    sys.argv = ["opentelemetry-instrument", "--", *program]
-    launch()
-    raise AssertionError("unreachable: the process is the program now")
+
+def _without_opentelemetrys(path: str | None) -> str:
+    """Take opentelemetry-instrument's own sitecustomize out of a PYTHONPATH: it would instrument a second time."""
+    spec = find_spec("opentelemetry.instrumentation")
+    folders = spec.submodule_search_locations if spec is not None else None
+    for folder in folders or ():
+        path = startup.without_folder(path, os.path.join(folder, "auto_instrumentation"))  # noqa: PTH118
+    return path or ""
 
 
 def _read(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -30,6 +30,7 @@ _BAD_NEWS = frozenset(
         semconv.WORKFLOW_STALLS,
         semconv.WORKFLOWS_STALLED,
         semconv.OTEL_ERRORS,
+        semconv.OTEL_DROPPED,
     )
 )
 _BAD_STATUS = frozenset(

@@ -29,8 +29,8 @@ FRAMEWORK_PREFIX: Final = "MULTIAGENT_"
 CONFIG: Final = "CONFIG"
 """What follows the prefix in the variable that names a configuration file."""
 
-OTHER_VARIABLES: Final = (CONFIG, "DOCTOR_FOLDER", "DOCTOR_SECONDS", "REDIS_SERVER")
-"""What follows the prefix in variables that are no options: the doctor's, and the tests'."""
+OTHER_VARIABLES: Final = (CONFIG, "LAUNCHER", "DOCTOR_FOLDER", "DOCTOR_SECONDS", "REDIS_SERVER")
+"""What follows the prefix in variables that are no options: the launcher's, the doctor's, and the tests'."""
 
 OTHER_ARGUMENTS: Final = ("config", "tracer_provider", "meter_provider", "logger_provider")
 """What calls of the instrumentation take beside options."""

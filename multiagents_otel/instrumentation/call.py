@@ -10,6 +10,7 @@ from opentelemetry.context import Context, get_current
 
 from multiagents_otel.telemetry import current
 from multiagents_otel.telemetry.failure import Failure
+from multiagents_otel.telemetry.json_values import name_of
 from multiagents_otel.telemetry.workflow import Workflow
 
 
@@ -60,4 +61,4 @@ CALL: Final[ContextVar[Call | None]] = current.CALL
 
 def definition_of(orchestrator: Any) -> str:
     """The id of an orchestrator's workflow definition: ``workflow.id``."""
-    return str(orchestrator.workflow.get_id())
+    return name_of(orchestrator.workflow.get_id())

@@ -17,9 +17,9 @@ from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.instrumentation.swallowed import telling_error
 from multiagents_otel.semconv import WorkflowStatus
 from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
-from multiagents_otel.telemetry.event import text
 from multiagents_otel.telemetry.failure import Failure, failure_of
 from multiagents_otel.telemetry.inside import inside
+from multiagents_otel.telemetry.json_values import name_of
 from multiagents_otel.telemetry.propagation import told_seconds
 from multiagents_otel.telemetry.sending import DELIVERY, STAGE, Stage
 from multiagents_otel.telemetry.workflow import Step, Workflow, from_metadata, utc_ns
@@ -110,7 +110,7 @@ class StepInstrumentation:
 
     def _start_step(self, orchestrator: Any, saga: Any, step: Any) -> Stage | None:
         outer = STAGE.get()
-        if outer is not None and outer.awaits(saga.transaction_id, step.name):
+        if outer is not None and outer.awaits(saga.transaction_id, name_of(step.name)):
             return None  # a subclass that calls super(): the same step
         self._begun(orchestrator, saga)
         call = CALL.get()
@@ -128,7 +128,8 @@ class StepInstrumentation:
             )
         if call is not None:
             call.workflow = workflow
-        return Stage(workflow, self._workflows.start_step(workflow, str(step.name), text(step.worker_type)))
+        worker = name_of(step.worker_type) or None
+        return Stage(workflow, self._workflows.start_step(workflow, name_of(step.name), worker))
 
     def _step_started(self, stage: Stage) -> None:
         try:

@@ -19,6 +19,7 @@ from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.event import text
 from multiagents_otel.telemetry.failure import Failure, failure_of
 from multiagents_otel.telemetry.inside import inside
+from multiagents_otel.telemetry.json_values import name_of
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.propagation import told_name
 from multiagents_otel.telemetry.sending import DELIVERY
@@ -65,7 +66,8 @@ class WorkflowInstrumentation:
             )
         definition = orchestrator.workflow
         self._workflows.register(
-            str(definition.get_id()), {str(step.name): str(step.worker_type) for step in definition.get_steps()}
+            definition_of(orchestrator),
+            {name_of(step.name): name_of(step.worker_type) for step in definition.get_steps()},
         )
 
     def _init(self, original: Callable[..., Any]) -> Callable[..., Any]:

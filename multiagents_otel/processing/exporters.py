@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -305,19 +305,21 @@ def redact_reader(reader: Any) -> None:
 # --- providers that are there already -------------------------------------------------------------
 
 
-def redact_exporters(provider: Any) -> None:
-    """Have the exporters of an SDK's provider scrubbed that was built by somebody else (``OTEL_CONFIG_FILE``)."""
+def exporter_holders(provider: Any) -> Iterator[tuple[str, Any]]:
+    """Give what holds an exporter in one of the SDK's providers, and its signal."""
     spans = getattr(getattr(provider, "_active_span_processor", None), "_span_processors", ())
     logs = getattr(getattr(provider, "_multi_log_record_processor", None), "_log_record_processors", ())
     readers = getattr(getattr(provider, "_measurement_consumer", None), "_reader_storages", ())
-    for holders, kind in (
-        (spans, RedactingSpanExporter),
-        (logs, RedactingLogExporter),
-        (readers, RedactingMetricExporter),
-    ):
+    for signal, holders in (("traces", spans), ("logs", logs), ("metrics", readers)):
         for holder in holders:
-            holder = getattr(holder, "_batch_processor", holder)
-            for name in ("_exporter", "span_exporter"):
-                exporter = vars(holder).get(name)
-                if exporter is not None and not isinstance(exporter, _RedactingExporter):
-                    setattr(holder, name, kind(exporter))
+            yield signal, getattr(holder, "_batch_processor", holder)
+
+
+def redact_exporters(provider: Any) -> None:
+    """Have the exporters of an SDK's provider scrubbed that was built by somebody else (``OTEL_CONFIG_FILE``)."""
+    kinds = {"traces": RedactingSpanExporter, "logs": RedactingLogExporter, "metrics": RedactingMetricExporter}
+    for signal, holder in exporter_holders(provider):
+        for name in ("_exporter", "span_exporter"):
+            exporter = vars(holder).get(name)
+            if exporter is not None and not isinstance(exporter, _RedactingExporter):
+                setattr(holder, name, kinds[signal](exporter))

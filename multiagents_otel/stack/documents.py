@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,6 +31,13 @@ def _nothing(dumper: yaml.SafeDumper, _value: None) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:null", "")
 
 
+# Other readers follow YAML 1.2, or take y and n for flags: what one of them takes for no text is quoted.
+for _tag, _pattern, _first in (
+    ("float", r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("int", r"[-+]?0[oxb][0-9a-fA-F_]+", "-+0"),
+    ("bool", r"[yYnN]", "yYnN"),
+):
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), list(_first))
 _Dumper.add_representer(str, _text)
 _Dumper.add_representer(type(None), _nothing)
 

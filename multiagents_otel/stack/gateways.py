@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from multiagents_otel.stack.forms import plain_addresses
 from multiagents_otel.stack.parameter import ParameterError, Values
 
 _DIGITS: Final = 4
@@ -20,14 +21,14 @@ def addresses(values: Values) -> list[str]:
 
 
 def _first(values: Values) -> list[str]:
-    return [f"endpoint: {addresses(values)[0]}"]
+    return [f"endpoint: {plain_addresses(addresses(values)[0])}"]
 
 
 def _others(values: Values) -> list[str]:
     return [
         line
         for number, address in enumerate(addresses(values)[1:], 1)
-        for line in (f"otlp_grpc/gateway-{number}:", f"  endpoint: {address}", "  <<: *gateway")
+        for line in (f"otlp_grpc/gateway-{number}:", f"  endpoint: {plain_addresses(address)}", "  <<: *gateway")
     ]
 
 

@@ -6,30 +6,24 @@ import re
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from multiagents_otel.stack.forms import Form
+
 Kind: TypeAlias = Literal["duration", "collector duration", "number", "integer", "text", "flag"]
 
 Values: TypeAlias = Mapping[str, str]
 """A text for each parameter of the table, as it stands in the files."""
 
-ADDRESSES: Final = r"[\w.-]+:\d{1,5}(?:, *[\w.-]+:\d{1,5})*"
-URL: Final = r"https?://\S+"
-PATH: Final = r"[\w./:@+ -]+"
-FOLDER: Final = rf"(?!\.\.?/?$)(?!.*\.(?:yaml|tmpl)$){PATH}"
-"""Forms of a text."""
-
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 _EXPECTED: Final[dict[Kind, tuple[re.Pattern[str], str]]] = {
-    "duration": (re.compile(r"\d+(ms|s|m|h|d)"), "a duration like 500ms, 30s, 10m, 2h or 7d"),
-    "collector duration": (re.compile(r"\d+(ms|s|m|h)"), "a duration like 500ms, 30s, 10m or 2h; a Collector has no d"),
-    "number": (re.compile(r"(0|[1-9]\d*)(\.\d+)?"), "a number like 0.1 or 5000"),
-    "integer": (re.compile(r"0|[1-9]\d*"), "a whole number"),
-    # What could end a YAML scalar, a comment or a template has no place in an address or a name, nor what begins
-    # another kind of YAML value; $ would be a variable, to the Collector and to docker-compose.
-    "text": (
-        re.compile(r"(?![ &*!|>%@`?,~-])(?!.*(?:[: ]$|: ))[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\"'#\\{}$]*"),
-        "one line without quotes, braces, backslash, $, # or a colon before a space; nor does it begin with a sign",
+    "duration": (re.compile(r"[0-9]+(ms|s|m|h|d)"), "a duration like 500ms, 30s, 10m, 2h or 7d"),
+    "collector duration": (
+        re.compile(r"[0-9]+(ms|s|m|h)"),
+        "a duration like 500ms, 30s, 10m or 2h; a Collector has no d",
     ),
+    "number": (re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?"), "a number like 0.1 or 5000"),
+    "integer": (re.compile(r"0|[1-9][0-9]*"), "a whole number"),
+    "text": (re.compile(r".*"), "one line of printable characters"),
     "flag": (re.compile(r"true|false"), "true or false"),
 }
 _LONGEST: Final = 100 * 365 * 86400
@@ -57,23 +51,27 @@ class Parameter(NamedTuple):
     """What stands in the files of ``collector-config/``, letter for letter."""
     help: str
     least: float | None = None
-    """The smallest value of a number; of a duration, in seconds: without it, anything but none at all will do."""
+    """The smallest value of a number, or of a duration in seconds; without it a duration is longer than 0s."""
     most: float | None = None
-    """The greatest value of a number."""
+    """The greatest value of a number, or of a duration in seconds."""
     choices: tuple[str, ...] = ()
     """The only values that do, where there are but some."""
-    form: str = ""
-    """What a text has to look like besides, as a regular expression."""
+    form: Form | None = None
+    """What a text has to be."""
 
     def check(self, value: str) -> str:
-        """Give the value back, or raise ``ParameterError``."""
+        """Return the value as the files spell it. ParameterError: it is wrong."""
         pattern, expected = _EXPECTED[self.kind]
-        if not pattern.fullmatch(value):
+        # No line break, no control character, nothing that can't be encoded.
+        if not value.isprintable() or not pattern.fullmatch(value):
             raise ParameterError(f"{self.name}: {value!r} is not {expected}")
         if self.choices and value not in self.choices:
             raise ParameterError(f"{self.name}: {value!r} is none of {', '.join(self.choices)}")
-        if self.form and not re.fullmatch(self.form, value):
-            raise ParameterError(f"{self.name}: {value!r} will not do: {self.help}")
+        if self.form:
+            try:
+                return self.form.spelling(value)
+            except ValueError:
+                raise ParameterError(f"{self.name}: {value!r} is not {self.form.expected}") from None
         if self.kind in ("duration", "collector duration"):
             self._check_duration(value)
         elif self.kind in ("number", "integer"):
@@ -84,8 +82,11 @@ class Parameter(NamedTuple):
         length = seconds(value)
         if length > _LONGEST or (length == 0 and self.least is None):
             raise ParameterError(f"{self.name}: {value} is not more than 0s and at most 100 years")
+        least, most = self.least or 0, _LONGEST if self.most is None else self.most
+        if not least <= length <= most:
+            raise ParameterError(f"{self.name}: {value} is not between {least:g}s and {most:g}s")
 
     def _check_number(self, number: float) -> None:
         least, most = self.least or 0, _GREATEST if self.most is None else self.most
         if not least <= number <= most:
-            raise ParameterError(f"{self.name}: {number:.15g} is not between {least:g} and {most:g}")
+            raise ParameterError(f"{self.name}: {number:.15g} is not between {least:g} and {most:.15g}")

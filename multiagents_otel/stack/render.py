@@ -75,17 +75,17 @@ def _line(line: str, values: Values) -> str:
         found = marker.search(line)
         if found:
             before, after = line[: found.start()], line[found.end() :]
-            by_default = _by_default(re.split(", *", found["names"]), before + after, values)
-            return _replaced(before, by_default) + found[0] + _replaced(after, by_default)
+            by_default = _by_default(re.split(", *", found["names"]), before + after)
+            return _replaced(before, by_default, values) + found[0] + _replaced(after, by_default, values)
     return line
 
 
-def _by_default(names: list[str], text: str, values: Values) -> dict[str, str]:
-    """Give the value that takes each default's place. Every one of the names has to be needed."""
+def _by_default(names: list[str], text: str) -> dict[str, str]:
+    """Return the parameter of each default. Every one of the names has to be needed."""
     unknown = [name for name in names if name not in PARAMETERS]
     if unknown:
         raise MarkerError(f"there is no parameter {unknown[0]}: {text.strip()}")
-    by_default = {PARAMETERS[name].default: values[name] for name in names}
+    by_default = {PARAMETERS[name].default: name for name in names}
     if len(by_default) < len(names):
         raise MarkerError(f"two parameters with one default: {text.strip()}")
     absent = set(by_default) - set(_words(by_default).findall(text))
@@ -94,8 +94,16 @@ def _by_default(names: list[str], text: str, values: Values) -> dict[str, str]:
     return by_default
 
 
-def _replaced(text: str, by_default: dict[str, str]) -> str:
-    return _words(by_default).sub(lambda found: by_default[found[0]], text)
+def _replaced(text: str, by_default: dict[str, str], values: Values) -> str:
+    def written(found: re.Match[str]) -> str:
+        name = by_default[found[0]]
+        value, form = values[name], PARAMETERS[name].form
+        if text[: found.start()].endswith('"') and text[found.end() :].startswith('"'):
+            return re.sub(r'["\\]', r"\\\g<0>", value)  # all else that a parameter may hold is printable
+        # In the midst of a longer value the quotes would be part of it.
+        return form.plain(value) if form and re.match(r"\s*(?:\]|$)", text[found.end() :]) else value
+
+    return _words(by_default).sub(written, text)
 
 
 def _words(by_default: dict[str, str]) -> re.Pattern[str]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from multiagents_otel.stack.forms import ADDRESS, HOST, URL, Form, split_address
 from multiagents_otel.stack.parameter import Values
 
 __all__ = ["SECRETS", "Secret", "SecretError", "channels", "write_secrets"]
@@ -40,12 +41,17 @@ SECRETS: Final = (
 _FLAGS: Final = {secret.needed_by: secret.variable for secret in SECRETS if secret.needed_by != "smtp_user"}
 _SMTPS: Final = "465"
 
-_ADDRESSES: Final = {
-    "SMTP_SERVER": r"\[[0-9A-Fa-f:.]+\]|[^\s:/]+",  # its port is SMTP_PORT's
-    "SMTP_PORT": r"\d{1,5}",
-    "WATCHDOG_URL": r"https?://\S+",
+
+def _port(text: str) -> str:
+    return str(split_address(ADDRESS.spelling(f"localhost:{text}"))[1])
+
+
+_FORMS: Final = {
+    "SMTP_SERVER": HOST,
+    "SMTP_PORT": Form("a port", _port),
+    "WATCHDOG_URL": URL,
 }
-"""What these variables look like. Alertmanager would not start, or tell of it when a message is lost."""
+"""What these variables hold. With another value Alertmanager would not start, or lose messages."""
 
 
 class SecretError(ValueError):
@@ -82,10 +88,15 @@ def _mail_server(environ: Mapping[str, str], *, mails: bool) -> dict[str, str]:
 
 
 def _address(environ: Mapping[str, str], variable: str) -> str:
-    value = environ.get(variable, "")
-    if value and not re.fullmatch(_ADDRESSES[variable], value):
-        raise SecretError(f"{variable} does not hold what its name says")
-    return value
+    value, form = environ.get(variable, "").strip(), _FORMS[variable]
+    if not value:
+        return ""
+    try:
+        if value.isprintable():
+            return form.spelling(value)
+    except ValueError:
+        pass
+    raise SecretError(f"{variable} does not hold what its name says")
 
 
 def write_secrets(folder: Path, values: Values, environ: Mapping[str, str]) -> list[Path]:

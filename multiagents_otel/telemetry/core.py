@@ -18,6 +18,7 @@ from multiagents_otel import semconv
 from multiagents_otel.config import Options
 from multiagents_otel.processing import redaction
 from multiagents_otel.processing.guard import Guard
+from multiagents_otel.telemetry.drops import DROPS
 from multiagents_otel.telemetry.identity import can_pin
 from multiagents_otel.telemetry.instruments import instruments_of
 from multiagents_otel.telemetry.ledger import Key
@@ -94,6 +95,7 @@ class Telemetry:
         self.executing: set[Execution] = set()
         self.instruments.gauges[semconv.WORKER_ACTIVE.name] = self._executing
         self.instruments.gauges[semconv.WORKER_HEALTH.name] = OBSERVERS.worker_health
+        self.instruments.readings[semconv.OTEL_DROPPED.name] = DROPS.counts
         OBSERVERS.guard = self.guard
         self._warned: set[str] = set()
         self._span_names: dict[str, dict[str, str]] = {semconv.SEND: {}, semconv.PROCESS: {}}

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, SpanContext, SpanKind, set_span_in_context
 
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
@@ -68,7 +68,11 @@ class Message(Event):
         options, kind = telemetry.options, self.kind
         carrier = data.pop(semconv.CARRIER_KEY, None)
         fields = self.fields = carrier if type(carrier) is dict else {}
-        self.context, self.parent = telemetry.propagation.extract(fields)
+        try:
+            self.context, self.parent = telemetry.propagation.extract(fields)
+        except Exception:  # a propagator of the user's: the event is handled as one without a carrier
+            telemetry.guard.caught("process")
+            self.context, self.parent = Context(), INVALID_SPAN_CONTEXT
         self.published_ns = told_time(fields)
         self.workflow_id = told_name(fields, semconv.CARRIER_WORKFLOW)
         self.kept = fields.get(semconv.CARRIER_KEEP) is True or is_critical(data, self.context)

@@ -18,7 +18,7 @@ from multiagents_otel.semconv import Outcome
 from multiagents_otel.telemetry.content import capture
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import Delivery
-from multiagents_otel.telemetry.event import seconds
+from multiagents_otel.telemetry.event import seconds, text
 from multiagents_otel.telemetry.failure import Failure, failure_of
 from multiagents_otel.telemetry.inside import given_back
 from multiagents_otel.telemetry.observers import OBSERVERS
@@ -202,8 +202,8 @@ class Execution(Operation):
 
     def tell(self, carrier: dict[str, Any]) -> None:
         """Put into a result's carrier what the event itself does not tell."""
-        if self._failure is not None:
-            carrier[semconv.CARRIER_ERROR_TYPE] = self._failure.error_type
+        if self._failure is not None and (error_type := text(self._failure.error_type)) is not None:
+            carrier[semconv.CARRIER_ERROR_TYPE] = error_type
         if self._queue_time is not None:
             carrier[semconv.CARRIER_QUEUE_TIME] = self._queue_time
 

@@ -128,5 +128,7 @@ def decide(tracer: Any, name: str, parent: Context, attributes: Mapping[str, Any
     result = tracer.sampler.should_sample(parent, trace_id, name, SpanKind.INTERNAL, attributes, links)
     flags = TraceFlags((TraceFlags.SAMPLED if result.decision.is_sampled() else 0) | random)
     added = {key: value for key, value in (result.attributes or {}).items() if key not in attributes}
-    span_context = SpanContext(trace_id, tracer.id_generator.generate_span_id(), False, flags, result.trace_state)
+    # Every event of the workflow carries it: one that is no TraceState would fail each time.
+    state = result.trace_state if isinstance(result.trace_state, TraceState) else None
+    span_context = SpanContext(trace_id, tracer.id_generator.generate_span_id(), False, flags, state)
     return Identity(span_context, result.decision, added)

@@ -20,6 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from multiagents_otel import semconv
 from multiagents_otel.telemetry.event import seconds, text
+from multiagents_otel.telemetry.json_values import MAX_FIELD, plain_fields
 
 _TRACEPARENT: Final = "traceparent"
 _TRACEPARENT_FORMAT: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
@@ -37,7 +38,6 @@ _OUR_KEYS: Final = frozenset(
 _TRACE_CONTEXT: Final = TraceContextTextMapPropagator()
 _SHORT_CUT: Final = ((TraceContextTextMapPropagator, W3CBaggagePropagator), ())
 _NO_STATE: Final = trace.INVALID_SPAN_CONTEXT.trace_state  # the API's one empty TraceState
-_MAX_FIELD: Final = 8192  # what W3C baggage allows; traceparent and tracestate are far shorter
 _STATE_MEMBER: Final = re.compile(
     r"(?:[a-z][_0-9a-z*/-]{0,255}|[a-z0-9][_0-9a-z*/-]{0,240}@[a-z][_0-9a-z*/-]{0,13})="
     r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
@@ -63,7 +63,7 @@ def parse_traceparent(value: object, *, is_remote: bool = True) -> SpanContext |
 
 def is_tracestate(value: object) -> bool:
     """Whether a ``tracestate`` can be read whole; the API discards all of any other, with a log record."""
-    if type(value) is not str or len(value) > _MAX_FIELD:
+    if type(value) is not str or len(value) > MAX_FIELD:
         return False
     members = [member for part in value.split(",") if (member := part.strip(" \t"))]
     return len(members) <= 32 and all(map(_STATE_MEMBER.fullmatch, members))
@@ -98,7 +98,12 @@ class Propagation:
         return self._is_default
 
     def inject(self, carrier: dict[str, Any], context: Context, span_context: SpanContext) -> None:
-        """Write the propagators' fields of a context, whose span's is ``span_context``, into a carrier."""
+        """Write the propagators' fields of a context, whose span's is ``span_context``, into a carrier.
+
+        Raises:
+            Exception: a propagator failed, as W3C baggage does with lone surrogates. What it and those before it had
+                written is in the carrier.
+        """
         state = span_context.trace_state
         # No state, and a context of one value, which is the span where there is one: what nearly every event has.
         if (
@@ -109,7 +114,11 @@ class Propagation:
             if span_context.is_valid:
                 carrier[_TRACEPARENT] = traceparent(span_context)
         else:
-            self._propagator().inject(carrier, context)
+            fields: dict[Any, Any] = {}
+            try:
+                self._propagator().inject(fields, context)
+            finally:
+                carrier.update(plain_fields(fields, _OUR_KEYS))
 
     def extract(self, carrier: dict[str, Any]) -> tuple[Context, SpanContext]:
         """What a carrier holds, on top of an empty context (the listener's own must not leak in), and its span's."""
@@ -120,7 +129,7 @@ class Propagation:
         fields = {
             key: value
             for key, value in carrier.items()
-            if key not in _OUR_KEYS and type(key) is str and type(value) is str and len(value) <= _MAX_FIELD
+            if key not in _OUR_KEYS and type(key) is str and type(value) is str and len(value) <= MAX_FIELD
         }
         # The propagators log a warning for each member that they cannot read.
         if "tracestate" in fields and not is_tracestate(fields["tracestate"]):

@@ -159,7 +159,10 @@ class Sending(Operation):
         if options.publish_hook is not None:
             telemetry.call_hook("publish_hook", self.span, name, data)
         carrier: dict[str, Any] = {}
-        telemetry.propagation.inject(carrier, self.context, parent)
+        try:
+            telemetry.propagation.inject(carrier, self.context, parent)
+        except Exception:
+            telemetry.guard.caught("publish")
         carrier[semconv.CARRIER_PUBLISHED] = self.start_ns
         telemetry.delays.note(self.start_ns, self.start)
         if transaction_id is not None:

@@ -13,9 +13,10 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceState
 
 from multiagents_otel import semconv
-from multiagents_otel.telemetry.event import text, utf8
+from multiagents_otel.telemetry.event import text
 from multiagents_otel.telemetry.failure import Failure
 from multiagents_otel.telemetry.identity import Identity
+from multiagents_otel.telemetry.json_values import name_of, plain_attributes
 from multiagents_otel.telemetry.propagation import is_tracestate, nanoseconds, parse_traceparent, traceparent
 
 
@@ -82,6 +83,7 @@ class Workflow:
 
     def step(self, name: object, command_id: str | None) -> Step | None:
         """The step in flight that a result is recorded for: the one of its command, else the last of that name."""
+        name = name_of(name)
         named = [step for step in self.steps if step.name == name]
         return next((step for step in named if step.command_id == command_id), named[-1] if named else None)
 
@@ -100,6 +102,7 @@ def elapsed(start_ns: int, start: int | None) -> tuple[float, int]:
 
 
 def to_metadata(workflow: Workflow) -> dict[str, Any]:
+    """Build what a saga keeps of a workflow: JSON of builtin types alone, whatever the sampler and the names are."""
     identity = workflow.identity
     kept: dict[str, Any] = {
         "workflow": workflow.workflow_id,
@@ -107,10 +110,10 @@ def to_metadata(workflow: Workflow) -> dict[str, Any]:
         "decision": identity.decision.value,
         "traceparent": traceparent(identity.span_context),
     }
-    if identity.span_context.trace_state:
-        kept["tracestate"] = identity.span_context.trace_state.to_header()
-    if identity.attributes:
-        kept["attributes"] = identity.attributes
+    if identity.span_context.trace_state and is_tracestate(state := identity.span_context.trace_state.to_header()):
+        kept["tracestate"] = state
+    if identity.attributes and (attributes := plain_attributes(identity.attributes)):
+        kept["attributes"] = attributes
     if workflow.parent is not None:
         kept["parent"] = traceparent(workflow.parent)
     if workflow.links:
@@ -134,7 +137,7 @@ def from_metadata(saga: Any) -> Workflow | None:
                 span_context.trace_id, span_context.span_id, False, span_context.trace_flags, state
             )
         decision = Decision(kept["decision"]) if span_context.is_valid else Decision.DROP
-        identity = Identity(span_context, decision, _told_attributes(kept.get("attributes")))
+        identity = Identity(span_context, decision, plain_attributes(kept.get("attributes")))
         workflow_id, start_ns = text(kept["workflow"]), nanoseconds(kept["start"])
         if workflow_id is None or start_ns is None:
             return None
@@ -155,26 +158,9 @@ def from_metadata(saga: Any) -> Workflow | None:
     return workflow
 
 
-def _told_attributes(value: object) -> dict[str, Any] | None:
-    """What the sampler added, as far as it can be an attribute."""
-    if not isinstance(value, dict):
-        return None
-    return {key: item for key, item in value.items() if text(key) is not None and _is_attribute(item)}
-
-
-def _is_attribute(value: object) -> bool:
-    if isinstance(value, list):
-        return len({type(item) for item in value}) <= 1 and not any(
-            isinstance(i, list) or not _is_attribute(i) for i in value
-        )
-    if type(value) is int:
-        return -(1 << 63) <= value < 1 << 63
-    return isinstance(value, (bool, float)) or (isinstance(value, str) and utf8(value) == value)
-
-
 def _command_in_flight(saga: Any, step: str) -> str | None:
     for execution in reversed(saga.execution_history):
-        if execution.step_name == step:
+        if name_of(execution.step_name) == step:
             return execution.command_id if execution.status == "started" else None
     return None
 

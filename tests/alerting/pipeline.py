@@ -8,11 +8,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from multiagents_otel.stack.parameters import values
 from multiagents_otel.stack.secrets import write_secrets
 from tests.alerting.running import write_files
 from tests.support.deadline import DEADLINE
 from tests.support.notifications import Mail, PagerDutyEvent, Receivers, SlackMessage
+from tests.support.parameters import at_any_pace
 from tests.support.ports import free_port
 from tests.support.processes import Process
 from tests.support.receiver import OtlpReceiver
@@ -40,7 +40,7 @@ COMPRESSED: Final = {
     "alert_cooldown": "15s",
     # Nothing is told again: what a receiver has of an alert is that it fires, and that it is over.
     "alert_repeat": "1h",
-    "watchdog_interval": "1s",
+    "watchdog_interval": "2s",
     # What depends on the machine that runs the tests, and on how busy it is.
     "high_cpu_percent": "100",
     "loop_lag_seconds": "5",
@@ -160,7 +160,7 @@ def pipeline(folder: Path) -> Iterator[Pipeline]:
             "collector_storage": str(folder / "storage"),
             "alert_secrets": str(folder / "secrets"),
         }
-        write_secrets(folder / "secrets", values(chosen), receivers.environ)
+        write_secrets(folder / "secrets", at_any_pace(chosen), receivers.environ)
         files = write_files(folder / "files", chosen)
         collector = running.enter_context(Collector(files / "collector.yaml", health=ports["health"]))
         running.enter_context(

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from multiagents_otel.stack.files import folder as shipped
-from multiagents_otel.stack.parameters import values
 from multiagents_otel.stack.render import render
 from multiagents_otel.stack.secrets import write_secrets
 from tests.support.notifications import Receivers
+from tests.support.parameters import at_any_pace
 from tests.support.ports import free_port
 from tests.support.services import Alertmanager, fetch
 
@@ -26,7 +26,7 @@ RUNBOOK: Final = "https://runbook.example/#worker"
 
 def write_files(folder: Path, chosen: Mapping[str, str], part: str = ".") -> Path:
     """Put the pipeline's files, or a part of them, into a folder, with these parameters; give the folder."""
-    source, given = shipped() / part, values(chosen)
+    source, given = shipped() / part, at_any_pace(chosen)
     for file in source.rglob("*"):
         if file.suffix in (".yaml", ".tmpl"):
             target = folder / file.relative_to(source)
@@ -42,7 +42,7 @@ def alerting(folder: Path, receivers: Receivers, **chosen: str) -> Iterator[Runn
     given = {"alert_group_wait": "0s", "alert_cooldown": "2s", "alert_repeat": "1h", **receivers.parameters, **chosen}
     given["alert_secrets"] = str(secrets)
     config = write_files(folder / "alertmanager", given, "alertmanager") / "alertmanager.yaml"
-    write_secrets(secrets, values(given), receivers.environ)
+    write_secrets(secrets, at_any_pace(given), receivers.environ)
     with Alertmanager(config, folder / "data", free_port()) as service:
         yield Running(service)
 

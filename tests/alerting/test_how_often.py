@@ -96,7 +96,7 @@ def test_a_channel_that_is_down_delays_no_other(tmp_path: Path, receivers: Recei
 
 def test_the_watchdog_pings_its_switch_again_and_again_and_nobody_else(tmp_path: Path, receivers: Receivers) -> None:
     watchdog = an_alert("MultiAgentsWatchdog", "none")
-    with alerting(tmp_path, receivers, watchdog_interval="1s") as running:
+    with alerting(tmp_path, receivers, watchdog_interval="2s") as running:
         running.fire(watchdog)
         receivers.watchdog.wait(count=3)
         running.resolve(watchdog)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -64,10 +66,16 @@ def receiver() -> Iterator[OtlpReceiver]:
         yield receiver
 
 
-def _examined(*argv: str, **environment: str) -> tuple[int, dict[str, list[Any]]]:
-    """The exit status, and what was found that is not fine: topics and their findings' levels and texts."""
+def _examined(*argv: str, until: str = "", **environment: str) -> tuple[int, dict[str, list[Any]]]:
+    """The exit status, and what was found that is not fine: topics and their findings' levels and texts.
+
+    ``until``: the doctor is interrupted, as by Ctrl-C, when its program has printed this.
+    """
     with Process([*_DOCTOR, "--json", *argv], env=environment) as doctor:
-        status = doctor.wait(60)
+        if until:
+            doctor.wait_line(until, 180)
+            doctor.signal(signal.SIGINT)
+        status = doctor.wait(180)
         text = doctor.output
     findings = json.loads(text[text.index("[\n") : text.rindex("]") + 1])
     found: dict[str, list[Any]] = {}
@@ -164,6 +172,19 @@ def test_commands_that_reach_nobody_are_told_by_worker(receiver: OtlpReceiver, r
     ]
 
 
+def test_telemetry_that_was_dropped_is_a_fault(receiver: OtlpReceiver, redis: RedisServer) -> None:
+    program = _program("import multiagents_otel\nmultiagents_otel.auto_instrument()")
+    variables = {
+        **receiver.environment("http/protobuf"),
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{receiver.http_endpoint}/nothing/here",
+    }
+    status, found = _examined(*program, REDIS_URL=redis.url, OTEL_SERVICE_NAME="orders", **variables)
+    assert status == 1
+    [[level, what]] = found["multiagents.otel.dropped"]
+    assert level == "fault"
+    assert re.fullmatch(r"[1-9]\d* items of traces were recorded and not exported: export_failed", what)
+
+
 def test_packages_outside_their_ranges_are_told_with_what_to_install(tmp_path: Path) -> None:
     for name, version in (("psutil", "99.0"), ("multiagents-framework", "9.0")):
         folder = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
@@ -248,11 +269,27 @@ def test_another_wrapper_of_the_same_calls_is_told_with_its_module(
 def test_a_program_that_runs_for_ever_is_ended_and_what_it_prints_is_not_lost(
     receiver: OtlpReceiver, redis: RedisServer
 ) -> None:
-    for_ever = "import multiagents_otel\nmultiagents_otel.auto_instrument()\nprint('it runs', flush=True)"
-    program = _program(for_ever)
-    program[-1] = program[-1].replace("await ended.wait()", "await asyncio.Event().wait()")
+    program = _program("import multiagents_otel\nmultiagents_otel.auto_instrument()")
+    program[-1] = program[-1].replace(
+        "await ended.wait()", "await ended.wait(); print('it runs', flush=True); await asyncio.Event().wait()"
+    )
     environment = {"REDIS_URL": redis.url, "OTEL_SERVICE_NAME": "orders", **receiver.environment()}
-    assert _examined("--seconds", "3", *program, **environment) == (0, {"poll loop": [_POLLS]})
+    assert _examined(*program, until="it runs", **environment) == (0, {"poll loop": [_POLLS]})
+
+
+def test_a_program_that_runs_for_ever_is_ended_after_the_given_seconds(receiver: OtlpReceiver) -> None:
+    program = [sys.executable, "-c", "import threading; threading.Event().wait()"]
+    status, found = _examined("--seconds", "1", *program, OTEL_SERVICE_NAME="orders", **receiver.environment())
+    assert status == 1
+    assert found["program"][0][1].endswith(f"and ended with {-signal.SIGINT}")
+
+
+def test_a_wrong_variable_is_a_warning_and_the_rest_is_examined(receiver: OtlpReceiver) -> None:
+    wrong = {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many", "OTEL_PROPAGATORS": "nonsense"}
+    status, found = _examined(OTEL_SERVICE_NAME="orders", **receiver.environment(), **wrong)
+    assert status == 0
+    assert found.keys() == wrong.keys()
+    assert "not 'many': its default (128) is used" in found["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"][0][1]
 
 
 def test_wrong_usage_is_told() -> None:

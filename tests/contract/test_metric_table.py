@@ -54,7 +54,8 @@ TABLE: Final[dict[str, tuple[object, str, set[str]]]] = {
     "multiagents.event_loop.lag": (LAG, "s", set()),
     "multiagents.otel.errors": (COUNTER, "{error}", {"component"}),
 }
-"""Without the listener's gauge, which only a bus with a listener of the framework's has, and a collector's."""
+"""Without the listener's gauge, which only a bus with a listener of the framework's has, a collector's, and what the
+pipelines drop that are built here."""
 
 MESSAGING_TABLE: Final[dict[str, tuple[object, str, set[str]]]] = {
     "messaging.process.duration": (

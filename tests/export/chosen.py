@@ -13,14 +13,15 @@ _GIVEN: Final = {
     "backend_exporter": "otlp_http",
     "slow_workflow_seconds": "60",
     "alert_secrets": "other-secrets",
-    "gateways": "gw-a:5317,gw-b:5317,gw-c.telemetry.svc:5317",
+    "gateways": "gw-a:5317, gw-b:5317, gw-c.telemetry.svc:5317",
+    "evaluation_interval": "14s",
+    "alert_repeat": "13m",
+    "slo_objective_percent": "99.5",
 }
 """What can't be made of the default."""
 
 
 def _text(row: Parameter) -> str:
-    if row.name in _GIVEN:
-        return _GIVEN[row.name]
     for word, other in (("localhost", "other-host"), ("example", "sample"), (".invalid", ".test")):
         if word in row.default:
             return row.default.replace(word, other)
@@ -28,8 +29,6 @@ def _text(row: Parameter) -> str:
 
 
 def _number(row: Parameter) -> str:
-    if row.name in _GIVEN:
-        return _GIVEN[row.name]
     up, down = float(row.default) + 7, float(row.default) - 7
     return f"{down if row.most is not None and up > row.most else up:.10g}"
 
@@ -45,7 +44,7 @@ _OTHER: Final[dict[str, Callable[[Parameter], str]]] = {
 
 def other(row: Parameter) -> str:
     """A value that the parameter may have and that is not its default."""
-    return _OTHER[row.kind.removeprefix("collector ")](row)
+    return _GIVEN.get(row.name) or _OTHER[row.kind.removeprefix("collector ")](row)
 
 
 def others(*, flags: str | None = None) -> dict[str, str]:

@@ -139,13 +139,22 @@ def test_two_servers_of_one_collector_cannot_have_one_port() -> None:
     [
         ({"slow_workflow_seconds": "17"}, "slow_workflow_seconds: '17' is none of 0.01, .*, 30, 60, .*7200"),
         ({"backend_exporter": "zipkin"}, "backend_exporter: 'zipkin' is none of otlp_http, otlp_grpc, nop"),
-        ({"alert_window": "30s"}, "alert_window: 30s is too short for 4 scrapes .scrape_interval: 15s."),
-        ({"fault_window": "2h"}, "counter_memory: 1h is not longer than fault_window, 2h"),
+        (
+            {"alert_window": "30s"},
+            "alert_window: 30s is not at least 4 times scrape_interval .15s.: a rate needs",
+        ),
+        (
+            {"fault_window": "2h"},
+            "counter_memory: 1h is not more than fault_window .2h.: old errors",
+        ),
         (
             {"counter_memory": "5m", "fault_window": "1m"},
-            "counter_memory: 5m is not longer than error_spike_window, 5m",
+            "counter_memory: 5m is not more than error_spike_window .5m.",
         ),
-        ({"collector_memory_mib": "128"}, "collector_memory_mib: 128 is not more than collector_memory_spike_mib, 128"),
+        (
+            {"collector_memory_mib": "128"},
+            "collector_memory_mib: 128 is not more than collector_memory_spike_mib",
+        ),
     ],
     ids=lambda each: None if isinstance(each, str) else "-".join(each),
 )
@@ -159,15 +168,17 @@ def test_values_with_which_alerts_would_fire_never_or_for_ever_are_refused(chose
 )
 def test_what_still_fires_is_told_again_when_a_chosen_cooldown_ends(cooldown: str, repeat: str) -> None:
     assert values({"alert_cooldown": cooldown})["alert_repeat"] == repeat
-    assert values({"alert_cooldown": cooldown, "alert_repeat": "4h"})["alert_repeat"] == "4h"
+    assert values({"alert_cooldown": cooldown, "alert_repeat": "1s"})["alert_repeat"] == "1s"
 
 
 def test_who_exports_less_often_is_not_taken_for_silent() -> None:
     chosen = values({"metric_export_ms": "60000"})
     assert (chosen["metric_expiration"], chosen["process_silent_seconds"]) == ("180s", "240")
     assert "OTEL_METRIC_EXPORT_INTERVAL=60000\n" in exported(chosen)["application.env"]
-    chosen = values({"metric_export_ms": "500", "metric_expiration": "10s"})
+    chosen = values({"metric_export_ms": "500", "metric_expiration": "10s", "scrape_interval": "500ms"})
     assert (chosen["metric_expiration"], chosen["process_silent_seconds"]) == ("10s", "2")
+    chosen = values({"metric_export_ms": "500"})
+    assert (chosen["metric_expiration"], chosen["process_silent_seconds"]) == ("30s", "60")  # of the scrapes
 
 
 def test_links_in_messages_lead_to_where_prometheus_and_alertmanager_are() -> None:

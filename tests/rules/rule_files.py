@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -39,14 +40,14 @@ def expectations() -> Iterator[tuple[str, list[Any]]]:
 
 
 def metrics_of(expression: str) -> set[str]:
-    """The metrics that an expression reads; a Collector's counter without its optional ``_total``."""
+    """The metrics that an expression reads; a Collector's without its optional ``_total``."""
     return set(_metrics(promql_parser.parse(expression)))
 
 
 def _metrics(node: Any) -> Iterator[str]:
     if isinstance(node, promql_parser.VectorSelector):
         named = (matcher.value for matcher in node.matchers.matchers if matcher.name == "__name__")
-        yield node.name or next(named).removesuffix("(_total)?")
+        yield node.name or re.sub(r"\(_\w+\)\?", "", next(named))
     for part in ("expr", "param", "lhs", "rhs", "vector_selector"):
         if (child := getattr(node, part, None)) is not None:
             yield from _metrics(child)

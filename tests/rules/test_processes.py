@@ -94,6 +94,7 @@ def prometheus(fleet: Fleet, tmp_path: Path) -> Iterator[Prometheus]:
     chosen = {
         "scrape_interval": "1s",
         "evaluation_interval": "1s",
+        "metric_export_ms": "1000",
         "alert_window": "5s",
         "alert_for": "0s",
         "process_silent_seconds": str(_SILENT),

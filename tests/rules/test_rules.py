@@ -37,6 +37,7 @@ _OTHERS: Final = {
     "otelcol_processor_tail_sampling_sampling_traces_on_memory",
     "otelcol_processor_tail_sampling_new_trace_id_received",
     "otelcol_process_memory_rss",
+    "otelcol_process_uptime",
     "otelcol_receiver_accepted_metric_points",
 }
 
@@ -67,7 +68,14 @@ def test_prometheus_takes_them_with_other_values_too(tmp_path: Path) -> None:
         for row in prometheus.ROWS
     }
     other |= {"runbook": "https://runbooks.example/multiagents", "slow_workflow_seconds": "0.5"}
-    other |= {"scrape_interval": "1s", "counter_memory": "8s"}
+    other |= {"scrape_interval": "1s", "evaluation_interval": "900ms", "counter_memory": "8s", "metric_export_ms": "1"}
+    other |= {
+        "prometheus_address": "there:7",
+        "slo_objective_percent": "99.7",
+        "process_memory_seconds": "70",
+        "process_silent_seconds": "2.7",
+    }
+    other |= {f"slo_{speed}_short": "2s" for speed in ("fast", "medium", "slow")}
     for source in (PROMETHEUS / "prometheus.yaml", *RULE_FILES):
         target = tmp_path / source.relative_to(PROMETHEUS)
         target.parent.mkdir(exist_ok=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from multiagents_otel.stack.files import folder
-from multiagents_otel.stack.parameters import values
 from multiagents_otel.stack.render import render
+from tests.support.parameters import at_any_pace
 from tests.support.ports import free_port
 from tests.support.receiver import OtlpReceiver
 from tests.support.services import Collector, fetch
@@ -67,7 +67,7 @@ class Running:
 
 def rendered(target: Path, *names: str, **parameters: object) -> list[Path]:
     """Write these files of ``collector-config/`` with these values into a folder, as an export does."""
-    chosen = values({name: str(value) for name, value in parameters.items()})
+    chosen = at_any_pace({name: str(value) for name, value in parameters.items()})
     written = []
     for name in names:
         path = target / name

@@ -123,14 +123,19 @@ def decode(signal: Signal, body: bytes) -> list[Decoded]:
         raise ValueError(f"not an OTLP {signal} request: {error}") from error
 
 
-def encoded_response(signal: Signal) -> bytes:
-    """The body of the answer to a request that was accepted as a whole."""
+def encoded_response(signal: Signal, rejected: int = 0, message: str = "") -> bytes:
+    """The body of the answer to a request that was accepted, but for some of its items."""
     responses: Mapping[Signal, Any] = {
         "traces": trace_service_pb2.ExportTraceServiceResponse,
         "metrics": metrics_service_pb2.ExportMetricsServiceResponse,
         "logs": logs_service_pb2.ExportLogsServiceResponse,
     }
-    return bytes(responses[signal]().SerializeToString())
+    response = responses[signal]()
+    if rejected:
+        [field] = [name for name in response.partial_success.DESCRIPTOR.fields_by_name if name.startswith("rejected_")]
+        setattr(response.partial_success, field, rejected)
+        response.partial_success.error_message = message
+    return bytes(response.SerializeToString())
 
 
 def service_name(signal: Signal) -> str:

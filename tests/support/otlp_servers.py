@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 import grpc  # type: ignore[import-untyped,unused-ignore]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped,unused-ignore]
 
-from tests.support.otlp import SIGNALS, Attributes, Signal, encoded_response, service_name
+from tests.support.otlp import SIGNALS, Attributes, Signal, service_name
 
 _PATHS: Final[dict[str, Signal]] = {f"/v1/{signal}": signal for signal in SIGNALS}
 _PROTOBUF: Final = "application/x-protobuf"
@@ -41,8 +41,8 @@ class ReceivedRequest:
     body: bytes
 
 
-Handler: TypeAlias = Callable[[ReceivedRequest], int]
-"""Takes a request in and returns the HTTP status of the answer (gRPC's is derived from it)."""
+Handler: TypeAlias = Callable[[ReceivedRequest], tuple[int, bytes]]
+"""Takes a request and returns the HTTP status of the answer (gRPC's is derived from it), and its body if it is 200."""
 
 
 class GrpcServer:
@@ -69,10 +69,10 @@ class GrpcServer:
 def _grpc_method(signal: Signal, handler: Handler) -> Callable[[bytes, Any], bytes]:
     def export(body: bytes, context: Any) -> bytes:
         headers = {str(key).lower(): value for key, value in context.invocation_metadata()}
-        status = handler(ReceivedRequest(signal, "grpc", headers, body))
+        status, answer = handler(ReceivedRequest(signal, "grpc", headers, body))
         if status != 200:
             context.abort(_GRPC_CODES.get(status, grpc.StatusCode.UNAVAILABLE), f"refused with {status}")
-        return encoded_response(signal)
+        return answer
 
     return export
 
@@ -128,9 +128,9 @@ class _HttpRequestHandler(BaseHTTPRequestHandler):
         except (OSError, EOFError, ValueError, zlib.error) as error:
             return self._answer(400, Status(message=str(error)).SerializeToString())
         headers = {key.lower(): value for key, value in self.headers.items()}
-        status = self.server.handler(ReceivedRequest(signal, "http/protobuf", headers, body))
+        status, answer = self.server.handler(ReceivedRequest(signal, "http/protobuf", headers, body))
         if status == 200:
-            return self._answer(200, encoded_response(signal))
+            return self._answer(200, answer)
         return self._answer(status, Status(message=f"refused with {status}").SerializeToString())
 
     def _answer(self, status: int, body: bytes) -> None:

@@ -17,6 +17,7 @@ from tests.support.otlp import (
     ReceivedPoint,
     ReceivedSpan,
     decode,
+    encoded_response,
 )
 from tests.support.otlp_servers import GrpcServer, HttpServer, ReceivedRequest
 
@@ -45,6 +46,7 @@ class OtlpReceiver:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._mode = _ACCEPT
+        self._rejected = (0, "")
         self._spans: list[ReceivedSpan] = []
         self._points: dict[str, ReceivedPoint] = {}
         self._logs: list[ReceivedLog] = []
@@ -191,11 +193,17 @@ class OtlpReceiver:
 
     def accept(self) -> None:
         """Answers as a healthy backend does."""
+        self._rejected = (0, "")
+        self._answer_with(_ACCEPT)
+
+    def reject(self, count: int, message: str = "") -> None:
+        """Answers as a backend that accepts a request but for its first items: OTLP's ``partial_success``."""
+        self._rejected = (count, message)
         self._answer_with(_ACCEPT)
 
     def refuse(self, status: int = _UNAVAILABLE) -> None:
         """Answers with this HTTP status; with gRPC's UNAVAILABLE or what corresponds to the status."""
-        if not 400 <= status <= 599:
+        if not 300 <= status <= 599:
             raise ValueError(f"{status} refuses nothing")
         self._answer_with(status)
 
@@ -226,18 +234,18 @@ class OtlpReceiver:
             self._mode = mode
             self._changed.notify_all()
 
-    def _receive(self, request: ReceivedRequest) -> int:
+    def _receive(self, request: ReceivedRequest) -> tuple[int, bytes]:
         """Called by the servers' threads for each request."""
         with self._changed:
             self._requests.append(request)
             if self._mode == _HANG:
-                return self._hold()
-            status = self._mode
+                return self._hold(), b""
+            status, answer = self._mode, b""
             if status == _ACCEPT:
-                status = self._collect(request)
+                status, answer = self._collect(request)
             self._refused += status != _ACCEPT
             self._changed.notify_all()
-            return status
+            return status, answer
 
     def _hold(self) -> int:
         self._held += 1
@@ -248,20 +256,22 @@ class OtlpReceiver:
         self._changed.notify_all()
         return _UNAVAILABLE
 
-    def _collect(self, request: ReceivedRequest) -> int:
+    def _collect(self, request: ReceivedRequest) -> tuple[int, bytes]:
         try:
             decoded = decode(request.signal, request.body)
         except ValueError as error:
             self._faults.append(str(error))
-            return 400
-        for item in decoded:
+            return 400, b""
+        count, message = self._rejected
+        rejected = min(count, len(decoded))
+        for item in decoded[rejected:]:
             if isinstance(item, ReceivedSpan):
                 self._spans.append(item)
             elif isinstance(item, ReceivedLog):
                 self._logs.append(item)
             else:
                 self._collect_point(item)
-        return _ACCEPT
+        return _ACCEPT, encoded_response(request.signal, rejected, message)
 
     def _collect_point(self, point: ReceivedPoint) -> None:
         # Requests of several exporter threads may overtake each other.

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from multiagents_otel import semconv
 from multiagents_otel.cli.doctor.finding import FAULT, FINE, WARNING, Finding
+from multiagents_otel.config.environment import corrected_environment, wrong_values
 
 FRAMEWORK: Final = "multiagents-framework"
 _OURS: Final = "multiagents-otel"
@@ -20,6 +21,14 @@ _PATIENCE_SECONDS: Final = "3"
 
 def examine() -> Iterator[Finding]:
     """Look at this environment; the variables and packages are those that a program started here would have."""
+    for wrong in wrong_values(os.environ):
+        if wrong.message:
+            yield Finding(WARNING, wrong.name, wrong.message, "correct it, or unset it")
+    with corrected_environment():
+        yield from _examine()
+
+
+def _examine() -> Iterator[Finding]:
     yield from _versions()
     yield from _exporters()
     yield from _resource()

@@ -50,7 +50,7 @@ def examine() -> Iterator[Finding]:
         )
         return
     yield Finding(FINE, "instrumentation", "the framework is instrumented")
-    for check in (_exported, _providers, _resource, _wrappers, _buses, _counted):
+    for check in (_exported, _providers, _resource, _wrappers, _buses, _counted, _dropped):
         yield from check(active)
     yield from _poll_loop()
 
@@ -223,6 +223,21 @@ def _counted(active: Any) -> Iterator[Finding]:
                 yield Finding(level, row.name, say(key, amount), advice)
     if quiet:
         yield Finding(FINE, "messages", "none was lost, doubled or stale")
+
+
+def _dropped(_active: Any) -> Iterator[Finding]:
+    from multiagents_otel.telemetry.drops import DROPS
+
+    lost = {key: amount for key, amount in sorted(DROPS.counts().items()) if amount}
+    for (signal, reason), amount in lost.items():
+        yield Finding(
+            FAULT,
+            semconv.OTEL_DROPPED.name,
+            f"{amount} items of {signal} were recorded and not exported: {reason}",
+            "the program's log has the cause in one warning; see MultiAgentsTelemetryDropped in the runbook",
+        )
+    if not lost:
+        yield Finding(FINE, "dropped telemetry", "the pipelines built here have dropped nothing")
 
 
 _COUNTS: Final[tuple[tuple[semconv.Instrument, str, Callable[[tuple[str, ...], int], str], str], ...]] = (

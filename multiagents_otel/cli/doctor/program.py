@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from multiagents_otel import startup
 from multiagents_otel.cli.doctor import report
 from multiagents_otel.cli.doctor.finding import FAULT, Finding
 
-_PROBE: Final = str(Path(__file__).parent / "probe")
-_GRACE_SECONDS: Final = 5.0
+_GRACE_SECONDS: Final = 15.0
 
 
 def examine(program: list[str], seconds: float | None) -> Iterator[Finding]:
@@ -25,11 +25,10 @@ def examine(program: list[str], seconds: float | None) -> Iterator[Finding]:
     """
     with tempfile.TemporaryDirectory(prefix="multiagents-otel-doctor-") as folder:
         environment = dict(os.environ)
-        environment[report.FOLDER] = folder
+        environment[startup.DOCTOR_FOLDER] = folder
         if seconds is not None:
             environment[report.SECONDS] = str(seconds)
-        path = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = _PROBE if not path else os.pathsep.join((_PROBE, path))
+        environment["PYTHONPATH"] = startup.with_folder(environment.get("PYTHONPATH"))
         status = _run(program, environment, seconds)
         told = report.read(Path(folder))
     if not told:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from multiagents_otel.cli.doctor.finding import Finding, from_json
+from multiagents_otel.startup import DOCTOR_FOLDER
 
-FOLDER: Final = "MULTIAGENTS_OTEL_DOCTOR_FOLDER"
 SECONDS: Final = "MULTIAGENTS_OTEL_DOCTOR_SECONDS"
 
 _installed = False
@@ -20,7 +20,7 @@ _installed = False
 def install() -> None:
     """Examine this process when it ends, and after some seconds if the doctor has said so; once."""
     global _installed
-    if _installed or not os.environ.get(FOLDER):
+    if _installed or not os.environ.get(DOCTOR_FOLDER):
         return
     _installed = True
     from multiagents_otel.cli.doctor import process
@@ -33,11 +33,12 @@ def install() -> None:
 
 
 def _start_timer() -> None:
-    seconds = os.environ.get(SECONDS)
-    if seconds:
-        timer = threading.Timer(float(seconds), _write)
-        timer.daemon = True
-        timer.start()
+    try:
+        timer = threading.Timer(float(os.environ.get(SECONDS, "")), _write)
+    except ValueError:
+        return  # the doctor sets a number, or none
+    timer.daemon = True
+    timer.start()
 
 
 def _write() -> None:
@@ -45,7 +46,7 @@ def _write() -> None:
 
     if not process.concerned():
         return
-    folder = Path(os.environ[FOLDER])
+    folder = Path(os.environ[DOCTOR_FOLDER])
     written = folder / f"{os.getpid()}.json"
     try:
         findings = list(process.examine())

@@ -17,6 +17,7 @@ STALE: Final = "stale result"
 PUBLISH_ERROR: Final = "publish error"
 COMPENSATION_UNDELIVERED: Final = "compensation undelivered"
 TELEMETRY_FAULT: Final = "telemetry fault"
+TELEMETRY_DROPPED: Final = "telemetry dropped"
 
 NO_TIMES: Final = Distribution(0, 0.0, None, None, Buckets((), ()))
 

@@ -14,6 +14,7 @@ from multiagents_otel.cli.report.figures import (
     DUPLICATED,
     PUBLISH_ERROR,
     STALE,
+    TELEMETRY_DROPPED,
     TELEMETRY_FAULT,
     UNDELIVERED,
     Event,
@@ -180,6 +181,7 @@ class _Gatherer:
             (STALE, semconv.EVENTS_STALE),
             (PUBLISH_ERROR, semconv.EVENTS_PUBLISH_ERRORS),
             (TELEMETRY_FAULT, semconv.OTEL_ERRORS),
+            (TELEMETRY_DROPPED, semconv.OTEL_DROPPED),
         ):
             for key, count in sorted(self._counts(instrument, period, *instrument.attributes).items()):
                 if count:

@@ -93,6 +93,16 @@ def _losses() -> list[Panel]:
             "In each interval; the application went on without them.",
             Query(grown(faults, "component", INTERVAL), "{{component}}"),
             unit="none",
+            width=8,
+            bars=True,
+        ),
+        graph(
+            "Dropped by the application, by signal and reason",
+            "Spans, data points and log records in each interval that a process recorded and did not export. Its log "
+            "names the cause.",
+            Query(grown(of("multiagents_otel_dropped_total"), "signal, reason", INTERVAL), "{{signal}}: {{reason}}"),
+            unit="none",
+            width=8,
             bars=True,
         ),
         graph(
@@ -108,6 +118,7 @@ def _losses() -> list[Panel]:
                 for words in (f"{name}, {text}",)
             ),
             unit="none",
+            width=8,
             bars=True,
         ),
     ]

@@ -57,7 +57,7 @@ _OTLP: Final = {"otlp-grpc": "otlp_grpc_port", "otlp-http": "otlp_http_port"}
 _PORTS: Final = {**_OTLP, "metrics": "export_port", "telemetry": "collector_metrics_port", "health": "health_port"}
 """The ports of a Collector: the names that Services and monitors know them by, and their parameters."""
 
-_HOST: Final = re.compile(r"(?P<name>[a-z][a-z0-9-]*)[^:/]*:\d+")
+_HOST: Final = re.compile(r"(?P<name>[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[^:]*)?:\d+")
 """A gateway's address whose host is a name; the rest of it, the namespace and the cluster, is the cluster's matter."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Final
 
+from multiagents_otel.stack.forms import split_address
 from multiagents_otel.stack.parameter import Parameter, ParameterError, Values
 from multiagents_otel.stack.parameters import alertmanager, collector, containers, prometheus, relations, sampling
 
@@ -32,8 +33,5 @@ def values(chosen: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def port(values: Values, name: str) -> int:
-    """The port of an address, or of the first of several. ParameterError: it has none."""
-    digits = values[name].split(",")[0].rpartition(":")[2]
-    if not digits.isdecimal():
-        raise ParameterError(f"{name}: {values[name]!r} is not an address with a port, HOST:PORT")
-    return int(digits)
+    """Return the port of an address, or of the first of several."""
+    return split_address(values[name])[1]

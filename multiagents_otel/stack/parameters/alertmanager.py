@@ -4,31 +4,48 @@ from __future__ import annotations
 
 from typing import Final
 
-from multiagents_otel.stack.parameter import FOLDER, URL, Parameter
+from multiagents_otel.stack.forms import ADDRESS, EMAIL, EMAILS, FOLDER, LINE, URL, optional
+from multiagents_otel.stack.parameter import Parameter
 
 ROWS: Final[tuple[Parameter, ...]] = (
     Parameter("slack", "flag", "true", "send alerts to Slack"),
     Parameter(
-        "alert_to_emails", "text", "oncall@example.com", "who gets alerts by e-mail, a list with commas; empty: none"
+        "alert_to_emails",
+        "text",
+        "oncall@example.com",
+        "who gets alerts by e-mail, a list with commas; empty: none",
+        form=optional(EMAILS),
     ),
-    Parameter("alert_from_email", "text", "alerts@example.com", "the sender of these e-mails", form=r"\S.*"),
-    Parameter("smtp_smarthost", "text", "localhost:587", "host and port of the mail server", form=r"\S+:\d+"),
-    Parameter("smtp_user", "text", "alerts", "the name to log in to the mail server with; empty: no login"),
+    Parameter("alert_from_email", "text", "alerts@example.com", "the sender of these e-mails", form=EMAIL),
+    Parameter("smtp_smarthost", "text", "localhost:587", "host and port of the mail server", form=ADDRESS),
+    Parameter(
+        "smtp_user",
+        "text",
+        "alerts",
+        "the name to log in to the mail server with; empty: no login",
+        form=optional(LINE),
+    ),
     Parameter("smtp_require_tls", "flag", "true", "send no e-mail over a connection that is not encrypted"),
     Parameter("pagerduty", "flag", "true", "send errors and critical alerts to PagerDuty"),
     Parameter(
         "pagerduty_url", "text", "https://events.pagerduty.com/v2/enqueue", "where PagerDuty takes events", form=URL
     ),
-    Parameter("escalation_to_emails", "text", "lead@example.com", "who gets escalated alerts by e-mail; empty: none"),
+    Parameter(
+        "escalation_to_emails",
+        "text",
+        "lead@example.com",
+        "who gets escalated alerts by e-mail; empty: none",
+        form=optional(EMAILS),
+    ),
     Parameter("pagerduty_escalation", "flag", "true", "send escalated alerts to a PagerDuty service of their own"),
     Parameter(
         "watchdog_url",
         "text",
         "https://watchdog.example/ping",
         "the dead man's switch to ping; empty: none",
-        form=f"({URL})?",
+        form=optional(URL),
     ),
-    Parameter("watchdog_interval", "duration", "1m", "time between two pings of the dead man's switch"),
+    Parameter("watchdog_interval", "duration", "1m", "time between two pings of the dead man's switch, 2s or more", 2),
     Parameter(
         "alert_group_wait", "duration", "10s", "how long a first alert waits for others of its rule and subject", 0
     ),

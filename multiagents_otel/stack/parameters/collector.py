@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from multiagents_otel.stack.parameter import PATH, URL, Parameter
+from multiagents_otel.stack.forms import HOST, PATH, URL
+from multiagents_otel.stack.parameter import Parameter
 
 _PORT: Final = (1, 65535)
+_MEMORY: Final = 2**30  # a Collector counts it in 32 bits
 
 ROWS: Final[tuple[Parameter, ...]] = (
-    Parameter("collector_host", "text", "127.0.0.1", "the address that the Collector listens on; 0.0.0.0 for all"),
+    Parameter(
+        "collector_host", "text", "127.0.0.1", "the address that the Collector listens on; 0.0.0.0 for all", form=HOST
+    ),
     Parameter("otlp_grpc_port", "integer", "4317", "the port for OTLP over gRPC", *_PORT),
     Parameter("otlp_http_port", "integer", "4318", "the port for OTLP over HTTP", *_PORT),
     Parameter("export_prometheus", "flag", "true", "the Collector serves the metrics for Prometheus"),
@@ -19,10 +23,21 @@ ROWS: Final[tuple[Parameter, ...]] = (
     ),
     Parameter("health_port", "integer", "13133", "the port that says whether the Collector is well", *_PORT),
     Parameter("collector_metrics_port", "integer", "8888", "the port of the Collector's own metrics", *_PORT),
-    Parameter("max_request_mib", "integer", "16", "the largest request over gRPC, in MiB, decompressed", 1),
-    Parameter("max_request_bytes", "integer", "16777216", "the largest request over HTTP, in bytes, decompressed", 1),
-    Parameter("collector_memory_mib", "integer", "512", "memory from which on the Collector refuses, in MiB", 2),
-    Parameter("collector_memory_spike_mib", "integer", "128", "the part of it that one second may need, in MiB", 1),
+    Parameter("max_request_mib", "integer", "16", "the largest request over gRPC, in MiB, decompressed", 1, 2047),
+    Parameter(
+        "max_request_bytes",
+        "integer",
+        "16777216",
+        "the largest request over HTTP, in bytes, decompressed",
+        1,
+        2**31 - 1,
+    ),
+    Parameter(
+        "collector_memory_mib", "integer", "512", "memory from which on the Collector refuses, in MiB", 2, _MEMORY
+    ),
+    Parameter(
+        "collector_memory_spike_mib", "integer", "128", "the part of it that one second may need, in MiB", 1, _MEMORY
+    ),
     Parameter(
         "backend_exporter",
         "text",
@@ -32,7 +47,11 @@ ROWS: Final[tuple[Parameter, ...]] = (
     ),
     Parameter("backend_endpoint", "text", "http://backend.invalid:4318", "the URL of the OTLP backend", form=URL),
     Parameter(
-        "backend_retry_interval", "collector duration", "5s", "the longest pause before a backend is tried again"
+        "backend_retry_interval",
+        "collector duration",
+        "5s",
+        "the longest pause before a backend is tried again, 500ms or more",
+        0.5,
     ),
     Parameter("queue_size", "integer", "500000", "spans, records or points that wait for a backend, each signal", 2000),
     Parameter("collector_storage", "text", "collector-storage", "the folder of the queues", form=PATH),

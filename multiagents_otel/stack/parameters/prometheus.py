@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from multiagents_otel import semconv
-from multiagents_otel.stack.parameter import ADDRESSES, Parameter
+from multiagents_otel.stack.forms import ADDRESS, ADDRESSES, RUNBOOK
+from multiagents_otel.stack.parameter import Parameter
 
 _BOUNDS: Final = tuple(f"{bound:g}" for bound in semconv.WORKFLOW_DURATION.boundaries)
 
 ROWS: Final[tuple[Parameter, ...]] = (
     # --- prometheus.yaml
-    Parameter("scrape_interval", "duration", "15s", "How often Prometheus scrapes."),
+    Parameter("scrape_interval", "duration", "15s", "How often Prometheus scrapes, 2m at most.", most=120),
     Parameter("evaluation_interval", "duration", "15s", "How often rules are evaluated; not longer than the scrape."),
     Parameter(
         "collector_metrics",
@@ -23,20 +24,25 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter(
         "collector_own_metrics", "text", "localhost:8888", "The Collector's own metrics: host:port, ...", form=ADDRESSES
     ),
-    Parameter("alertmanager_address", "text", "localhost:9093", "Alertmanager: host:port, ..."),
-    Parameter("prometheus_address", "text", "localhost:9090", "Prometheus itself: host:port."),
+    Parameter("alertmanager_address", "text", "localhost:9093", "Alertmanager: host:port, ...", form=ADDRESSES),
+    Parameter("prometheus_address", "text", "localhost:9090", "Prometheus itself: host:port.", form=ADDRESS),
     # --- all alerts
     Parameter(
         "runbook",
         "text",
         "runbook.md",
         "Where runbook.md is to be read, as a URL for the alerts' links.",
-        form=r"[^\s\[\]]+",
+        form=RUNBOOK,
     ),
-    Parameter("alert_window", "duration", "5m", "What rates, ratios and percentiles look back on; 4 scrapes at least."),
+    Parameter(
+        "alert_window",
+        "duration",
+        "5m",
+        "What rates, ratios and percentiles look back on; 4 scrapes and 2 exports at least.",
+    ),
     Parameter("alert_for", "duration", "2m", "How long a rate, ratio, percentile or gauge must be bad to fire.", 0),
     Parameter("fault_window", "duration", "15m", "How long an alert on any occurrence fires after the last one."),
-    Parameter("counter_memory", "duration", "1h", "The longest gap in the metrics over which counters still compare."),
+    Parameter("counter_memory", "duration", "1h", "The longest outage of Prometheus over which its rules remember."),
     Parameter("escalate_after", "duration", "30m", "A critical alert that fires for so long is escalated.", 0),
     # --- the application
     Parameter("alert_on_high_error_rate", "flag", "true", "Alert on a high share of failures, of events and workers."),
@@ -59,7 +65,9 @@ ROWS: Final[tuple[Parameter, ...]] = (
     Parameter(
         "process_silent_seconds", "number", "120", "No sign of life for so long: 3 times metric_export_ms or more.", 0
     ),
-    Parameter("process_memory_seconds", "number", "86400", "How long a killed process is missed, in seconds.", 0),
+    Parameter(
+        "process_memory_seconds", "number", "86400", "How long a process that is gone is remembered, in seconds.", 0
+    ),
     # --- the success SLO
     Parameter("slo_objective_percent", "number", "99", "Workflows that must complete, in percent.", 0, 100),
     Parameter("slo_least_bad", "integer", "3", "Fewer bad workflows in the long window page nobody."),
