@@ -195,7 +195,10 @@ def instrument_event_bus(bus: Any, system: str | None = None) -> None:
 
 def after_launcher() -> None:
     """Called by ``opentelemetry-instrument`` when every instrumentor is in place, whoever built the providers."""
-    if not MultiAgentsInstrumentor().is_instrumented_by_opentelemetry:
+    instrumentor = MultiAgentsInstrumentor()
+    if not instrumentor.is_instrumented_by_opentelemetry and instrumentor.lacks_metadata and not _disabled():
+        instrumentor.instrument()  # the launcher asks for the framework's metadata
+    if not instrumentor.is_instrumented_by_opentelemetry:
         return
     if _lifecycle is None:
         _watch(pipeline.Pipeline(pipeline.present(), frozenset()), _flush_timeout())
@@ -206,6 +209,12 @@ def after_launcher() -> None:
         from multiagents_otel.cli.doctor import report
 
         report.install()  # opentelemetry-instrument keeps the doctor's own sitecustomize from being run
+
+
+def _disabled() -> bool:
+    """Whether the user has turned this instrumentation off for launchers."""
+    names = {name.strip() for name in os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")}
+    return not names.isdisjoint({"*", "multiagents"})
 
 
 def _watch(used: pipeline.Pipeline, flush_timeout: float) -> None:

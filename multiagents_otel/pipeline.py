@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple
 
 from opentelemetry import metrics, trace
-from opentelemetry._logs import NoOpLoggerProvider, get_logger_provider, set_logger_provider
+from opentelemetry._logs import get_logger_provider, set_logger_provider
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
@@ -42,6 +42,7 @@ from multiagents_otel.processing.exporters import (
 from multiagents_otel.processing.redaction import in_force
 from multiagents_otel.telemetry.drops import DROPS, observe_answers
 from multiagents_otel.telemetry.forking import on_fork
+from multiagents_otel.telemetry.providers import is_set
 from multiagents_otel.version import __version__
 
 _logger = logging.getLogger("multiagents_otel")
@@ -62,17 +63,12 @@ class Pipeline(NamedTuple):
 
 def present() -> dict[str, Any]:
     """The providers that somebody has set globally, by signal."""
-    found: dict[str, Any] = {}
-    if not isinstance(provider := trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        found["traces"] = provider
-    # The API's proxies for meters and loggers have no public class: what is not one of them was set.
-    if not type(meters := metrics.get_meter_provider()).__name__.startswith("_Proxy"):
-        found["metrics"] = meters
-    if type(logs := get_logger_provider()).__name__ != "ProxyLoggerProvider" and not isinstance(
-        logs, NoOpLoggerProvider
-    ):
-        found["logs"] = logs
-    return found
+    providers = {
+        "traces": trace.get_tracer_provider(),
+        "metrics": metrics.get_meter_provider(),
+        "logs": get_logger_provider(),
+    }
+    return {signal: provider for signal, provider in providers.items() if is_set(provider)}
 
 
 def ensure(given: Mapping[str, Any], resource_attributes: Mapping[str, str] | None = None) -> Pipeline:

@@ -24,6 +24,7 @@ class Call:
         ended: the saga had already ended when it was loaded.
         result: the event that it is a call with.
         loading: the saga is being loaded.
+        transaction_id: the saga's, once the call is over.
     """
 
     __slots__ = (
@@ -38,6 +39,7 @@ class Call:
         "start_ns",
         "starting",
         "swallowed",
+        "transaction_id",
         "workflow",
     )
 
@@ -54,6 +56,15 @@ class Call:
         self.swallowed: BaseException | None = None
         self.ended = False
         self.loading = False
+        self.transaction_id: object = None
+
+    def release(self) -> None:
+        """Drop what is the application's: a connection that was opened inside keeps the context, and this with it."""
+        workflow = self.workflow
+        if workflow is not None and workflow.ended:
+            workflow.saga = workflow.recorded_exception = None
+        self.transaction_id = getattr(self.saga, "transaction_id", None)
+        self.saga = self.result = self.failure = self.swallowed = None
 
 
 CALL: Final[ContextVar[Call | None]] = current.CALL

@@ -6,7 +6,6 @@ import asyncio
 import functools
 import inspect
 import sys
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -16,7 +15,8 @@ from opentelemetry.context import Context
 from multiagents_otel import semconv
 from multiagents_otel.instrumentation.handlers import Handlers
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
-from multiagents_otel.telemetry.bus import Buses
+from multiagents_otel.telemetry.bus import Buses, BusInfo
+from multiagents_otel.telemetry.by_identity import ByIdentity
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import INCOMING
 from multiagents_otel.telemetry.inside import inside
@@ -26,7 +26,6 @@ from multiagents_otel.telemetry.workflows import Workflows
 
 REDIS_BUS_MODULE: Final = "multiagents.event_bus.redis_bus"
 _METHODS: Final = ("publish", "subscribe", "unsubscribe")
-_WATCHES: Final = "_multiagents_otel_watches"
 _REDIS_INSTRUMENTATION: Final = "opentelemetry.instrumentation.redis"
 
 
@@ -43,7 +42,7 @@ class EventBusInstrumentation:
         self._telemetry = telemetry
         self._workflows = workflows
         self._patches = patches
-        self._clients: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+        self._client_classes: ByIdentity[object] = ByIdentity()
         self.buses = Buses()
         self.handlers = Handlers(telemetry, workflows, patches, self.buses)
         self.lag = LoopLag(telemetry)
@@ -82,18 +81,16 @@ class EventBusInstrumentation:
                 build = {"publish": self._publish, "subscribe": self._subscribe, "unsubscribe": self._unsubscribe}
                 self._patches.replace(owner, name, build[name])
         self.handlers.wrap_live(bus)
+        # Before the application takes hold of its client's publish.
+        if (client := getattr(bus, "redis_client", None)) is not None:
+            self._watch(client)
+        elif isinstance(kind := getattr(sys.modules.get("redis.asyncio"), "Redis", None), type):
+            self._watch_class(kind)
 
-    def release(self, replacements: Mapping[Any, str]) -> None:
-        """Give every bus and its Redis client back what was theirs; ``replacements`` are undone by now."""
+    def release(self, replacements: Mapping[int, str]) -> None:
+        """Give every bus back what was its own; ``replacements`` are undone by now."""
         self.lag.stop()
         self.handlers.release(replacements)
-        for client, (replacement, own) in list(self._clients.items()):
-            if vars(client).get("publish") is replacement:
-                if own is None:
-                    del client.publish
-                else:
-                    client.publish = own
-        self._clients.clear()
 
     # --- publish -------------------------------------------------------------------------------
 
@@ -186,7 +183,15 @@ class EventBusInstrumentation:
         client = getattr(bus, "redis_client", None)
         if client is not None:
             self._watch(client)
-        return Sending(telemetry, self._workflows, bus, self.buses[bus], event_type, data)
+        return Sending(telemetry, self._workflows, bus, self._info(bus), event_type, data)
+
+    def _info(self, bus: Any) -> BusInfo:
+        """What is known of a bus; one that was in use before, and could not be found then, is instrumented now."""
+        info = self.buses.get(bus)
+        if info is None:
+            self.adopt(bus)
+            info = self.buses[bus]
+        return info
 
     def _end_sending(self, sending: Sending, exception: BaseException | None) -> None:
         try:
@@ -201,6 +206,7 @@ class EventBusInstrumentation:
                 sending.failed(exception)
         except Exception:
             self._telemetry.guard.caught("publish")
+        sending.release()
 
     def _watch_loop(self) -> None:
         try:
@@ -209,47 +215,58 @@ class EventBusInstrumentation:
             self._telemetry.guard.caught("event_loop")
 
     def _watch(self, client: Any) -> None:
-        """Learn from the Redis client how many received a message, which the bus drops."""
-        attributes = getattr(client, "__dict__", None)
-        if attributes is None:
-            return
-        own = attributes.get("publish")  # the user may have put one there
-        if own is not None and getattr(own, _WATCHES, None) is self:
-            return
-        self._watch_loop()
-        original = client.publish
-        cluster = any(cls.__name__ == "RedisCluster" for cls in type(client).__mro__)
-        guard = self._telemetry.guard
+        """Learn from the Redis client how many received a message, which the bus drops.
 
-        def reached(sending: Sending, receivers: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        Its class is patched, not the client: a wrapper on the client would refer to it, and keep it.
+        """
+        if self._client_classes.get(type(client)) is None:
+            self._client_classes.set(type(client), self)
+            self._watch_loop()
+            # A client that stands for another one, a proxy, has the publish of that one.
+            if not self._watch_class(type(client)):
+                self._watch_class(type(getattr(getattr(client, "publish", None), "__self__", None)))
+
+    def _watch_class(self, kind: type) -> bool:
+        if not any("publish" in vars(cls) for cls in kind.__mro__):
+            return False
+        self._patches.replace(kind, "publish", self._client_publish)
+        return True
+
+    def _client_publish(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        switch, guard = self._patches.switch, self._telemetry.guard
+
+        def reached(
+            client: Any, sending: Sending, receivers: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> None:
             try:
                 message = args[1] if len(args) > 1 else kwargs.get("message")
+                cluster = any(cls.__name__ == "RedisCluster" for cls in type(client).__mro__)
                 sending.reached(receivers, message, cluster=cluster)
             except Exception:
                 guard.caught("publish")
 
-        async def answered(sending: Sending, answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        async def answered(
+            client: Any, sending: Sending, answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> Any:
             with inside(_without_redis()):
                 receivers = await answer
-            reached(sending, receivers, args, kwargs)
+            reached(client, sending, receivers, args, kwargs)
             return receivers
 
         @functools.wraps(original)
-        def publish(*args: Any, **kwargs: Any) -> Any:
-            sending = SENDING.get()
-            if sending is None or getattr(sending.bus, "redis_client", None) is None:
-                return original(*args, **kwargs)
+        def publish(client: Any, *args: Any, **kwargs: Any) -> Any:
+            sending = SENDING.get() if switch.on else None
+            if sending is None or not _sends_through(sending.bus, client):
+                return original(client, *args, **kwargs)
             # A user's own bus may have a client that is not async: it has published when the call returns.
             with inside(_without_redis()):
-                answer = original(*args, **kwargs)
+                answer = original(client, *args, **kwargs)
             if asyncio.iscoroutine(answer):
-                return answered(sending, answer, args, kwargs)
-            reached(sending, answer, args, kwargs)
+                return answered(client, sending, answer, args, kwargs)
+            reached(client, sending, answer, args, kwargs)
             return answer
 
-        setattr(publish, _WATCHES, self)  # found again under a wrapper that was made with functools.wraps
-        client.publish = publish
-        self._clients[client] = (publish, own)
+        return publish
 
     def _quiet(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """The state store's own Redis calls would be root spans of the Redis instrumentation."""
@@ -300,6 +317,7 @@ class EventBusInstrumentation:
         if not isinstance(event_type, str):
             return args, kwargs
         self._watch_loop()
+        self._info(bus)
         if len(args) >= 2:
             return (args[0], change(bus, event_type, args[1]), *args[2:]), kwargs
         if callable(kwargs.get("handler")):
@@ -307,13 +325,17 @@ class EventBusInstrumentation:
         return args, kwargs
 
     def _handle_message(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Only to know the size of what came in."""
-        switch = self._patches.switch
+        """To know the size of what came in."""
+        switch, guard = self._patches.switch, self._telemetry.guard
 
         @functools.wraps(original)
         async def _handle_message(bus: Any, message: Any) -> Any:
             if not switch.on:
                 return await original(bus, message)
+            try:
+                self._info(bus)
+            except Exception:
+                guard.caught("event_bus")
             with inside(None, INCOMING, message):
                 return await original(bus, message)
 
@@ -328,6 +350,12 @@ class EventBusInstrumentation:
             and isinstance(task := getattr(bus, "_listener_task", None), asyncio.Task)
         ]
         return {(): int(not any(task.done() for task in tasks))} if tasks else {}
+
+
+def _sends_through(bus: Any, client: Any) -> bool:
+    """Whether a client is the one that a bus publishes with, or the one that this stands for."""
+    held = getattr(bus, "redis_client", None)
+    return held is client or (held is not None and getattr(getattr(held, "publish", None), "__self__", None) is client)
 
 
 def _with_data(data: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -16,7 +16,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Link
 
 from multiagents_otel import semconv
-from multiagents_otel.instrumentation.patching import PatchSet
+from multiagents_otel.instrumentation.patching import PatchSet, itself
 from multiagents_otel.telemetry.bus import Buses, BusInfo
 from multiagents_otel.telemetry.core import Telemetry, suppressed
 from multiagents_otel.telemetry.delivery import Delivery, Message, Messages
@@ -95,7 +95,7 @@ class Handler(wrapt.FunctionWrapper):  # type: ignore[type-arg,unused-ignore]
         return copy.deepcopy(self.__wrapped__, memo)
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
-        return _itself, (self.__wrapped__,)
+        return itself(self.__wrapped__)
 
     @property
     def subscription(self) -> Subscription:
@@ -104,20 +104,16 @@ class Handler(wrapt.FunctionWrapper):  # type: ignore[type-arg,unused-ignore]
         return subscription
 
 
-def _itself(handler: Any) -> Any:
-    return handler
-
-
 def _is_async(handler: Any) -> bool:
     while isinstance(handler, functools.partial):
         handler = handler.func
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
-def _retaken(handler: Any, functions: Mapping[Any, str]) -> Any:
+def _retaken(handler: Any, functions: Mapping[int, str]) -> Any:
     """A bound method that was taken before its class was changed, taken again; any other handler as it is."""
-    if inspect.ismethod(handler) and handler.__func__ in functions:
-        return getattr(handler.__self__, functions[handler.__func__])
+    if inspect.ismethod(handler) and id(handler.__func__) in functions:
+        return getattr(handler.__self__, functions[id(handler.__func__)])
     return handler
 
 
@@ -183,7 +179,7 @@ class Handlers:
                 return wrapper
         return handler
 
-    def release(self, replacements: Mapping[Any, str]) -> None:
+    def release(self, replacements: Mapping[int, str]) -> None:
         """Give every bus its users' own handlers back; one that can't be reached only passes through.
 
         Args:

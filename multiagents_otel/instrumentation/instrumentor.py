@@ -10,9 +10,9 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, ClassVar, Final
 
-import wrapt
 from opentelemetry._logs import get_logger_provider
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
@@ -23,6 +23,7 @@ from multiagents_otel.instrumentation.builtins import BuiltinReplacement
 from multiagents_otel.instrumentation.event_bus import REDIS_BUS_MODULE, EventBusInstrumentation
 from multiagents_otel.instrumentation.framework_logs import FrameworkLogs
 from multiagents_otel.instrumentation.handlers import WORKER_MANAGER_MODULE, Handler
+from multiagents_otel.instrumentation.importing import is_ready, when_ready
 from multiagents_otel.instrumentation.patching import Patch, PatchSet, Switch
 from multiagents_otel.instrumentation.step import ORCHESTRATOR_MODULE, StepInstrumentation
 from multiagents_otel.instrumentation.stopping import StopInstrumentation
@@ -31,7 +32,7 @@ from multiagents_otel.instrumentation.workflow import WorkflowInstrumentation
 from multiagents_otel.lifecycle import before_first_call
 from multiagents_otel.logs.processor import add_first
 from multiagents_otel.telemetry import in_force
-from multiagents_otel.telemetry.bus import Buses
+from multiagents_otel.telemetry.bus import Buses, BusInfo
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.telemetry.system import SYSTEM
@@ -39,6 +40,7 @@ from multiagents_otel.telemetry.workflows import Workflows
 
 _logger = logging.getLogger("multiagents_otel")
 
+_FRAMEWORK: Final = "multiagents"
 _PROVIDERS: Final = ("tracer_provider", "meter_provider", "logger_provider")
 
 
@@ -74,9 +76,8 @@ class _Instrumentation:
 
     def apply(self, module: str | None = None) -> bool:
         """Apply the rows of one module, or of every module that is imported; False if nothing stays in place."""
-        return self.patches.apply(
-            row for row in self.table if row.module == module or (module is None and row.module in sys.modules)
-        )
+        modules = {row.module for row in self.table if is_ready(row.module)} if module is None else {module}
+        return self.patches.apply(row for row in self.table if row.module in modules)
 
     def adopt_live(self) -> None:
         """Instrument what was made before: buses, managers and orchestrators that are in use already."""
@@ -170,6 +171,7 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     _active: _Instrumentation | None = None
     _hooked: ClassVar[set[str]] = set()
     _given_buses: ClassVar[Buses] = Buses()
+    _kept_buses: ClassVar[list[tuple[Any, BusInfo]]] = []  # given before, and no weak reference can be had to them
     _lock: ClassVar[Any] = threading.RLock()
     _left: ClassVar[list[weakref.ref[Handler]]] = []
     _asked: ClassVar[dict[str, Any]] = {}
@@ -236,6 +238,16 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         """The framework's versions that are known to work; later ones are tried."""
         return ("multiagents-framework >= 0.1.0",)
 
+    def _check_dependency_conflicts(self) -> Any:
+        """A framework that is there without metadata (vendored, bundled, a checkout) is instrumented all the same."""
+        conflict = super()._check_dependency_conflicts()
+        return None if conflict is not None and conflict.found is None and _is_there() else conflict
+
+    @property
+    def lacks_metadata(self) -> bool:
+        """Whether the framework is there and its metadata are not, by which launchers look for it."""
+        return super()._check_dependency_conflicts() is not None and self._check_dependency_conflicts() is None
+
     def _instrument(self, **kwargs: Any) -> None:
         providers = {name: kwargs.pop(name, None) for name in _PROVIDERS}
         config = configuration_in_force(kwargs.pop("config", None), kwargs.pop("declared", None))
@@ -247,13 +259,16 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         active.buses.handlers.resume([handler for ref in self._left if (handler := ref()) is not None])
         self._left.clear()
         for module in {row.module for row in active.table}:
-            if module not in sys.modules and module not in self._hooked:
+            if not is_ready(module) and module not in self._hooked:
                 self._hooked.add(module)  # a hook can't be taken back: it is set once, and asks what is active
-                wrapt.register_post_import_hook(_imported, module)
-        add_first(providers["logger_provider"] or get_logger_provider())
+                when_ready(module, _imported)
+        logger_provider = providers["logger_provider"]
+        add_first(logger_provider if logger_provider is not None else get_logger_provider())
         active.adopt_live()
-        for bus in self._given_buses:
-            active.buses.adopt(bus, self._given_buses[bus].system)
+        given_buses = [(bus, self._given_buses[bus]) for bus in self._given_buses] + self._kept_buses
+        self._kept_buses.clear()
+        for bus, info in given_buses:
+            active.buses.adopt(bus, info.system)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         active, type(self)._active = self._active, None
@@ -272,9 +287,19 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         """
         if system is not None and not isinstance(system, str):
             raise TypeError(f"system must be a string, not {system!r}")
-        self._given_buses.describe(bus, system)
+        info = self._given_buses.describe(bus, system)
         if self._active is not None:
             self._active.buses.adopt(bus, system)
+        elif not any(each is bus for each in self._given_buses):
+            self._kept_buses.append((bus, info))
+
+
+def _is_there() -> bool:
+    """Whether the framework can be imported; it is not."""
+    try:
+        return sys.modules.get(_FRAMEWORK) is not None or find_spec(_FRAMEWORK) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _imported(module: Any) -> None:

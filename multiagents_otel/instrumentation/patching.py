@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import operator
 import sys
+import threading
+import weakref
 from collections.abc import Callable, Iterable
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 _logger = logging.getLogger("multiagents_otel")
@@ -43,11 +46,64 @@ class Patch(NamedTuple):
     build: Callable[[Any], Any]
 
 
-class _Applied(NamedTuple):
-    owner: Any
-    name: str
-    original: Any  # as it stood in the owner's __dict__; _MISSING if it was inherited
-    replacement: Any
+class _Applied:
+    """One replacement. It lives as long as the replacement, which the owner holds: a class is not kept alive."""
+
+    __slots__ = ("__weakref__", "name", "original", "owner", "replacement")
+
+    def __init__(self, owner: Any, name: str, original: Any) -> None:
+        self.owner = owner
+        self.name = name
+        self.original = original  # as it stood in the owner's __dict__; _MISSING if it was inherited
+        self.replacement: Any = None
+
+
+class _Choice:
+    """Called with an original, gives the function that stands for it.
+
+    A class of ``__main__`` or of a notebook is pickled by value, its functions and what they refer to included. This
+    is all that a replacement refers to beside its original, and it is pickled as something that gives the original.
+    """
+
+    __slots__ = ("_applied", "_function")
+
+    def __init__(self, function: Callable[..., Any], applied: _Applied) -> None:
+        self._function = function
+        self._applied = applied
+
+    def __call__(self, _original: Any) -> Callable[..., Any]:
+        return self._function
+
+    def __reduce__(self) -> Any:
+        # Who unpickles it need not have this package: partial(original) does what the original does.
+        return itself(functools.partial)
+
+
+def itself(value: Any) -> Any:
+    """A ``__reduce__`` that is unpickled as this value, by the standard library alone."""
+    return operator.itemgetter(0), ((value,),)
+
+
+def _picklable(original: Callable[..., Any], function: Any, applied: _Applied) -> Any:
+    """The function in a form that is pickled by value: its code refers to no global name."""
+    if type(function) is not FunctionType or not isinstance(applied.owner, (type, ModuleType)):
+        return function
+    choice = _Choice(function, applied)
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def replacement_async(*args: Any, **kwargs: Any) -> Any:
+            return await choice(original)(*args, **kwargs)
+
+        replacement_async.__wrapped__ = original
+        return replacement_async
+
+    @functools.wraps(function)
+    def replacement(*args: Any, **kwargs: Any) -> Any:
+        return choice(original)(*args, **kwargs)
+
+    replacement.__wrapped__ = original
+    return replacement
 
 
 def _unbound(owner: Any, original: Any) -> Callable[..., Any]:
@@ -75,12 +131,13 @@ def _unbound(owner: Any, original: Any) -> Callable[..., Any]:
 
 
 class PatchSet:
-    """Applied patches. Nothing is kept but the rows and the originals, and undoing puts them back in reverse."""
+    """Applied patches: undoing puts the originals back, in reverse."""
 
     def __init__(self, switch: Switch) -> None:
         self.switch = switch
-        self._applied: list[_Applied] = []
-        self._odd: set[tuple[type, str]] = set()
+        self._lock = threading.RLock()  # a module may be imported by one thread while another one patches
+        self._refs: list[Callable[[], _Applied | None]] = []
+        self._odd: set[str] = set()
         self._extensible: list[tuple[type, str, Callable[[Any], Any]]] = []
 
     def apply(self, patches: Iterable[Patch]) -> bool:
@@ -115,12 +172,25 @@ class PatchSet:
 
     def replace(self, owner: Any, name: str, build: Callable[[Any], Any]) -> None:
         """Replace one attribute of a class, a module or an object; once, however often it is asked for."""
-        if self.has_replaced(owner, name):
-            return
-        original = vars(owner).get(name, _MISSING)
-        replacement = build(getattr(owner, name) if original is _MISSING else _unbound(owner, original))
-        setattr(owner, name, replacement)
-        self._applied.append(_Applied(owner, name, original, replacement))
+        with self._lock:
+            if self.has_replaced(owner, name):
+                return
+            original = vars(owner).get(name, _MISSING)
+            unbound = getattr(owner, name) if original is _MISSING else _unbound(owner, original)
+            applied = _Applied(owner, name, original)
+            applied.replacement = _picklable(unbound, build(unbound), applied)
+            setattr(owner, name, applied.replacement)
+            # What is no function of ours does not hold the row.
+            held = isinstance(owner, type) and type(applied.replacement) is FunctionType
+            self._refs.append(weakref.ref(applied) if held else lambda: applied)
+
+    @property
+    def _applied(self) -> list[_Applied]:
+        rows = [applied for ref in self._refs if (applied := ref()) is not None]
+        if len(rows) < len(self._refs):
+            with self._lock:
+                self._refs[:] = [ref for ref in self._refs if ref() is not None]
+        return rows
 
     def extend(self, cls: type) -> None:
         """Apply what is applied to a base class to what a subclass overrides of it, wherever in its bases that stands.
@@ -136,8 +206,8 @@ class PatchSet:
                 continue
             if inspect.iscoroutinefunction(getattr(owner, name)) == inspect.iscoroutinefunction(getattr(base, name)):
                 self.replace(owner, name, build)
-            elif (owner, name) not in self._odd:
-                self._odd.add((owner, name))
+            elif (odd := f"{owner.__module__}.{owner.__qualname__}.{name}") not in self._odd:
+                self._odd.add(odd)
                 _logger.warning(
                     "%s.%s is %s coroutine function, unlike the one that it overrides: what it does is not recorded",
                     owner.__qualname__,
@@ -149,13 +219,13 @@ class PatchSet:
         """Whether an attribute is replaced, though somebody else may have wrapped the replacement since."""
         return any(row.owner is owner and row.name == name for row in self._applied)
 
-    def originals(self) -> dict[Any, str]:
-        """The replaced functions, with their names."""
-        return {row.original: row.name for row in self._applied if callable(row.original)}
+    def originals(self) -> dict[int, str]:
+        """The names of the replaced functions, by the functions' ids: they need not be hashable."""
+        return {id(row.original): row.name for row in self._applied if callable(row.original)}
 
-    def replacements(self) -> dict[Any, str]:
-        """The functions in the originals' places, with their names."""
-        return {row.replacement: row.name for row in self._applied if callable(row.replacement)}
+    def replacements(self) -> dict[int, str]:
+        """The names of the functions in the originals' places, by the functions' ids."""
+        return {id(row.replacement): row.name for row in self._applied if callable(row.replacement)}
 
     def targets(self) -> list[tuple[Any, str]]:
         """What is patched: owners, and the names of their attributes."""
@@ -165,8 +235,9 @@ class PatchSet:
         """Put every original back; a replacement under somebody else's wrapper stays, and does nothing."""
         self.switch.on = False
         self._extensible.clear()
-        while self._applied:
-            row = self._applied.pop()
+        rows = self._applied
+        self._refs.clear()
+        for row in reversed(rows):
             if vars(row.owner).get(row.name, _MISSING) is not row.replacement:
                 continue
             if row.original is _MISSING:

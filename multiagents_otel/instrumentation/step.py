@@ -101,9 +101,12 @@ class StepInstrumentation:
                     guard.caught("step")
             if stage is None or within is None:
                 return await original(orchestrator, *args, **kwargs)
-            with within:
-                result = await original(orchestrator, *args, **kwargs)
-            self._step_started(stage)
+            try:
+                with within:
+                    result = await original(orchestrator, *args, **kwargs)
+                self._step_started(stage)
+            finally:
+                stage.release()
             return result
 
         return _execute_step

@@ -18,6 +18,7 @@ from multiagents_otel.instrumentation.framework_logs import FrameworkLogs
 from multiagents_otel.instrumentation.handlers import WORKER_MANAGER_MODULE
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.instrumentation.swallowed import telling_error
+from multiagents_otel.telemetry.by_identity import ByIdentity
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import Delivery
 from multiagents_otel.telemetry.execution import Execution, WorkerProxy
@@ -43,6 +44,7 @@ class WorkerInstrumentation:
         self._patches = patches
         self._logs = logs
         self._builtins = builtins
+        self._managers: ByIdentity[object] = ByIdentity()
 
     def table(self) -> list[Patch]:
         """The rows for workers."""
@@ -58,6 +60,7 @@ class WorkerInstrumentation:
 
     def adopt(self, manager: Any) -> None:
         """Take note of a manager: its bus is instrumented, its workers' series start at 0."""
+        self._managers.set(manager, self)
         self._patches.extend(type(manager))
         self._buses.adopt(manager.event_bus)
         for name, worker in manager.workers.items():
@@ -113,6 +116,11 @@ class WorkerInstrumentation:
         async def _handle_command(manager: Any, *args: Any, **kwargs: Any) -> Any:
             if not switch.on:
                 return await original(manager, *args, **kwargs)
+            if self._managers.get(manager) is None:  # in use before, and could not be found then
+                try:
+                    self.adopt(manager)
+                except Exception:
+                    telemetry.guard.caught("event_bus")
             delivery = DELIVERY.get()
             token = None
             if delivery is None or delivery.claimed or not delivery.deferred:

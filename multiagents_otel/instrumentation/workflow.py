@@ -15,6 +15,7 @@ from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.instrumentation.step import ORCHESTRATOR_MODULE
 from multiagents_otel.processing.redaction import scrub
 from multiagents_otel.semconv import WorkflowStatus
+from multiagents_otel.telemetry.by_identity import ByIdentity
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.event import text
 from multiagents_otel.telemetry.failure import Failure, failure_of
@@ -36,6 +37,7 @@ class WorkflowInstrumentation:
         self._workflows = workflows
         self._buses = buses
         self._patches = patches
+        self._known: ByIdentity[object] = ByIdentity()
         self._unseen: list[weakref.ref[Any]] = []
 
     def table(self) -> list[Patch]:
@@ -51,6 +53,7 @@ class WorkflowInstrumentation:
 
     def adopt(self, orchestrator: Any) -> None:
         """Take note of an orchestrator: its bus is instrumented, its workflow's series start at 0."""
+        self._known.set(orchestrator, self)
         self._patches.extend(type(orchestrator))
         bus = orchestrator.event_bus
         self._buses.adopt(bus)
@@ -87,7 +90,11 @@ class WorkflowInstrumentation:
     def _call(self, orchestrator: Any, result: Any = None, *, starting: bool = False) -> Call | None:
         """What a call into an orchestrator is known by; None if nothing of it is to be recorded."""
         try:
-            if self._telemetry.idle or (self._unseen and any(ref() is orchestrator for ref in self._unseen)):
+            if self._telemetry.idle:
+                return None
+            if self._known.get(orchestrator) is None:  # in use before, and could not be found then
+                self.adopt(orchestrator)
+            if any(ref() is orchestrator for ref in self._unseen):
                 return None
             outer = CALL.get()
             if result is not None and outer is not None and outer.result is result:
@@ -119,7 +126,10 @@ class WorkflowInstrumentation:
             except BaseException as exception:
                 self._start_interrupted(call, exception)
                 raise
-            self._settle(call)
+            else:
+                self._settle(call)
+            finally:
+                call.release()
             return result
 
         return execute_workflow
@@ -163,8 +173,11 @@ class WorkflowInstrumentation:
             except Exception as exception:
                 self._cancelled(call, exception)
                 raise
-            if result:
-                self._cancelled(call, None)
+            else:
+                if result:
+                    self._cancelled(call, None)
+            finally:
+                call.release()
             return result
 
         return cancel_workflow
@@ -205,6 +218,7 @@ class WorkflowInstrumentation:
                     return await original(orchestrator, *args, **kwargs)
             finally:  # also when it was cancelled while it told of the workflow's end
                 self._settle(call)
+                call.release()
 
         return _handle_result_event
 

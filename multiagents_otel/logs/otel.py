@@ -10,7 +10,6 @@ from opentelemetry._logs import Logger as ApiLogger
 from opentelemetry._logs import (
     LoggerProvider,
     NoOpLogger,
-    NoOpLoggerProvider,
     SeverityNumber,
     get_logger_provider,
 )
@@ -19,6 +18,7 @@ from multiagents_otel import semconv
 from multiagents_otel.logs.logger import Logger
 from multiagents_otel.logs.record import Record
 from multiagents_otel.logs.rendering import as_json, told
+from multiagents_otel.telemetry.providers import is_set
 from multiagents_otel.version import __version__
 
 _SEVERITIES: Final = {
@@ -87,9 +87,8 @@ class OtelLogger(Logger):
 
     def _find(self) -> ApiLogger | None:
         """The provider's logger, once there is a provider."""
-        provider = self._provider or get_logger_provider()
-        # The API's proxy has no public class.
-        if type(provider).__name__ == "ProxyLoggerProvider" or isinstance(provider, NoOpLoggerProvider):
+        provider = self._provider if self._provider is not None else get_logger_provider()
+        if not is_set(provider):
             return None
         logger = provider.get_logger(self._name, __version__, semconv.SCHEMA_URL)
         if isinstance(logger, NoOpLogger):

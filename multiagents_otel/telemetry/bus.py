@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 from multiagents_otel import semconv
+from multiagents_otel.telemetry.by_identity import ByIdentity
 from multiagents_otel.telemetry.event import Event, text, utf8
 
 _CACHED = 1_000
@@ -82,39 +83,29 @@ class Buses:
     """What is known of each bus, for as long as the bus lives."""
 
     def __init__(self) -> None:
-        # By identity: a bus of the user's own may define equality, or not be hashable.
-        self._infos: dict[int, tuple[Callable[[], object], BusInfo]] = {}
+        self._infos: ByIdentity[BusInfo] = ByIdentity()
+
+    def get(self, bus: object) -> BusInfo | None:
+        """What is known of a bus; None if nothing is."""
+        return self._infos.get(bus)
 
     def __getitem__(self, bus: object) -> BusInfo:
-        known = self._infos.get(id(bus))
-        if known is not None and known[0]() is bus:
-            return known[1]
-        return self.describe(bus, None)
+        return self._infos.get(bus) or self.describe(bus, None)
 
     def describe(self, bus: object, system: str | None) -> BusInfo:
         """Take note of a bus, with the ``messaging.system`` that its user gave."""
-        key = id(bus)
-        known = self._infos.get(key)
-        if known is not None and known[0]() is bus:
-            known[1].rename(system)
-            return known[1]
-        info = BusInfo(bus, system)
-        try:
-            self._infos[key] = (weakref.ref(bus, lambda ref: self._forget(key, ref)), info)
-        except TypeError:  # no weak references to it: kept, for a process has few buses
-            if len(self._infos) < _CACHED:
-                self._infos[key] = (lambda: bus, info)
+        info = self._infos.get(bus)
+        if info is None:
+            info = BusInfo(bus, system)
+            self._infos.set(bus, info)
+        else:
+            info.rename(system)
         return info
-
-    def _forget(self, key: int, ref: weakref.ref[object]) -> None:
-        known = self._infos.get(key)
-        if known is not None and known[0] is ref:
-            del self._infos[key]
 
     @property
     def infos(self) -> list[BusInfo]:
         """What is known of each bus."""
-        return [info for _ref, info in list(self._infos.values())]
+        return self._infos.values()
 
     def __iter__(self) -> Iterator[Any]:
-        return iter([bus for ref, _info in list(self._infos.values()) if (bus := ref()) is not None])
+        return self._infos.keys()

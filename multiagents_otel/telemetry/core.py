@@ -24,6 +24,7 @@ from multiagents_otel.telemetry.instruments import instruments_of
 from multiagents_otel.telemetry.ledger import Key
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.propagation import Delays, Propagation
+from multiagents_otel.telemetry.providers import is_set
 from multiagents_otel.telemetry.starting import Starter
 from multiagents_otel.version import __version__
 
@@ -116,8 +117,8 @@ class Telemetry:
 
     def settle(self) -> None:
         """Find the tracer and see what can be recorded; for good once a provider is there."""
-        provider = self._tracer_provider or trace.get_tracer_provider()
-        there = not isinstance(provider, trace.ProxyTracerProvider)
+        provider = self._tracer_provider if self._tracer_provider is not None else trace.get_tracer_provider()
+        there = is_set(provider)
         if there:
             self.tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
             self.starter = Starter(self.tracer)

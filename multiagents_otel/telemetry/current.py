@@ -26,8 +26,8 @@ def transaction_id() -> str | None:
     delivery = execution.delivery if execution is not None else DELIVERY.get()
     if delivery is not None:
         return delivery.message.transaction_id
-    saga = getattr(CALL.get(), "saga", None)
-    told = getattr(saga, "transaction_id", None)
+    call = CALL.get()
+    told = getattr(getattr(call, "saga", None) or call, "transaction_id", None)
     if told is None and (attributes := getattr(trace.get_current_span(), "attributes", None)):
         told = attributes.get(semconv.TRANSACTION_ID)
     return told if isinstance(told, str) else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import weakref
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
@@ -68,7 +67,7 @@ class CustomMetrics:
     """
 
     def __init__(self) -> None:
-        self._provider: weakref.ref[MeterProvider] | None = None
+        self._provider: MeterProvider | None = None
         self._begin(None)
 
     def _begin(self, meter: Meter | None) -> None:
@@ -98,10 +97,10 @@ class CustomMetrics:
         meter = in_force.meter()
         if meter is None:
             provider = get_meter_provider()
-            if self._meter is not None and self._provider is not None and self._provider() is provider:
+            if self._meter is not None and self._provider is provider:
                 return self._meter
             meter = provider.get_meter(semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
-            self._provider = weakref.ref(provider)
+            self._provider = provider
             self._begin(meter)
         elif meter is not self._meter:
             self._provider = None

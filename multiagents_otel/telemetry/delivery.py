@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import MutableMapping
-from contextvars import ContextVar, Token
-from typing import Any, Final
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
@@ -24,6 +24,9 @@ from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import Operation
 from multiagents_otel.telemetry.propagation import told_name, told_time
 from multiagents_otel.telemetry.sending import DELIVERY, EXECUTION, STAGE, body_size
+
+if TYPE_CHECKING:
+    from multiagents_otel.telemetry.execution import Execution
 
 _REMEMBERED: Final = 256
 
@@ -159,21 +162,20 @@ class Delivery(Operation):
     """
 
     __slots__ = (
-        "_begun", "_delivery_token", "_execution_token", "_stage_token", "_unsampled", "claimed", "data", "deferred",
-        "info", "message", "recorded", "spans", "swallowed",
+        "_begun", "_command_id", "_place", "_unsampled", "claimed", "data", "deferred", "info", "message", "recorded",
+        "spans", "swallowed",
     )  # fmt: skip
 
     def __init__(self, telemetry: Telemetry, info: BusInfo, message: Message, data: Any, deferred: bool) -> None:
         super().__init__(telemetry, message.context)
         self.info = info
         self.message = message
-        self.data = data
+        self.data: Any = data
+        self._command_id = data.get("command_id") if message.kind == semconv.RESULT_EVENT else message.id
         self.deferred = deferred
         self.claimed = False
         self.swallowed: BaseException | None = None
-        self._delivery_token: Token[Delivery | None] | None = None
-        self._stage_token: Token[Any] | None = None
-        self._execution_token: Token[Any] | None = None
+        self._place: Place | None = None
         self._begun = self._unsampled = False
         self._may_be_recorded()
         if telemetry.tracing and message.workflow_id is not None:
@@ -220,7 +222,7 @@ class Delivery(Operation):
         told, kind = self.message.parent, self.message.kind
         command_id: object = None
         if self.step is not None:
-            command_id = self.message.id if kind == semconv.COMMAND_EVENT else self.data.get("command_id")
+            command_id = self._command_id
         command_id = text(command_id) if kind in (semconv.COMMAND_EVENT, semconv.RESULT_EVENT) else None
         return sampled(told, step_span_id(told.trace_id, command_id) if command_id is not None else None)
 
@@ -257,36 +259,18 @@ class Delivery(Operation):
 
     def attach(self) -> None:
         """Make this the delivery that the handler's code is in."""
-        self._context_token = context_api.attach(self.context)
-        self._delivery_token = DELIVERY.set(self)
-        # A bus that calls handlers inside publish(): what the publisher is doing is not what the handler does.
-        if STAGE.get() is not None:
-            self._stage_token = STAGE.set(None)
-        if EXECUTION.get() is not None:
-            self._execution_token = EXECUTION.set(None)
+        self._place = Place(self)
 
     def detach(self) -> None:
         """Give the context back."""
-        token, self._delivery_token = self._delivery_token, None
-        if token is None:
-            return
-        if not given_back(DELIVERY, token):
-            self.forget()
-            return
-        if self._execution_token is not None:
-            EXECUTION.reset(self._execution_token)
-            self._execution_token = None
-        if self._stage_token is not None:
-            STAGE.reset(self._stage_token)
-            self._stage_token = None
-        if self._context_token is not None:
-            context_api.detach(self._context_token)
-            self._context_token = None
+        place, self._place = self._place, None
+        if place is not None:
+            place.leave()
 
     def forget(self) -> None:
         """The coroutine is being closed in a context that may not be its own: nothing can be given back."""
         super().forget()
-        self._delivery_token = self._stage_token = self._execution_token = None
+        self._place = None
 
     def end(self, exception: BaseException | None) -> None:
         """The handler returned or raised, and the delivery was not deferred."""
@@ -310,5 +294,32 @@ class Delivery(Operation):
             self._open()  # without detailed timing a raising handler gets its span after all
         self.close(failure)
         self.message.handled(self.context)
+        self.data = self.swallowed = None  # a context that somebody keeps, a task's or a connection's, keeps this
         if self._telemetry.options.messaging_metrics and not self.message.excluded:
             self.measure_message(semconv.PROCESS, self.info, self.message.name, failure)
+
+
+class Place:
+    """Where a delivery's code runs: the handler, and apart from it the worker's task.
+
+    An eager task runs inside the handler until it waits for the first time, so one may be left before the other.
+    """
+
+    __slots__ = ("_context_token", "_delivery_token", "_execution_token", "_stage_token")
+
+    def __init__(self, delivery: Delivery, execution: Execution | None = None) -> None:
+        self._context_token = context_api.attach(delivery.context)
+        self._delivery_token = DELIVERY.set(delivery)
+        # A bus that calls handlers inside publish(): what the publisher is doing is not what the handler does.
+        self._stage_token = STAGE.set(None) if STAGE.get() is not None else None
+        self._execution_token = EXECUTION.set(execution) if EXECUTION.get() is not execution else None
+
+    def leave(self) -> None:
+        """Give the context back, unless the coroutine has been driven on in another one."""
+        if not given_back(DELIVERY, self._delivery_token):
+            return
+        if self._execution_token is not None:
+            EXECUTION.reset(self._execution_token)
+        if self._stage_token is not None:
+            STAGE.reset(self._stage_token)
+        context_api.detach(self._context_token)

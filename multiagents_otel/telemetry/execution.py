@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextvars import Token
 from time import perf_counter_ns, time_ns
 from typing import Any
 
@@ -17,13 +16,11 @@ from multiagents_otel.processing.redaction import scrub
 from multiagents_otel.semconv import Outcome
 from multiagents_otel.telemetry.content import capture
 from multiagents_otel.telemetry.core import Telemetry
-from multiagents_otel.telemetry.delivery import Delivery
+from multiagents_otel.telemetry.delivery import Delivery, Place
 from multiagents_otel.telemetry.event import seconds, text
 from multiagents_otel.telemetry.failure import Failure, failure_of
-from multiagents_otel.telemetry.inside import given_back
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import Operation, finish
-from multiagents_otel.telemetry.sending import EXECUTION
 
 
 class Execution(Operation):
@@ -35,8 +32,19 @@ class Execution(Operation):
     """
 
     __slots__ = (
-        "_called", "_cancelled_ns", "_elapsed", "_excluded", "_execution_token", "_failure", "_outcome", "_queue_time",
-        "_running", "_timeout", "_worker", "delivery", "label",
+        "_called",
+        "_cancelled_ns",
+        "_elapsed",
+        "_excluded",
+        "_failure",
+        "_outcome",
+        "_place",
+        "_queue_time",
+        "_running",
+        "_timeout",
+        "_worker",
+        "delivery",
+        "label",
     )  # fmt: skip
 
     def __init__(self, telemetry: Telemetry, worker: str, timeout: Any, delivery: Delivery) -> None:
@@ -59,8 +67,7 @@ class Execution(Operation):
         self._queue_time = telemetry.delays.since(published) if published is not None else None
         if self._queue_time is not None and not delivery.message.excluded:
             telemetry.instruments.record(semconv.EVENT_QUEUE_TIME, self._queue_time, (self.label,), delivery.context)
-        delivery.attach()
-        self._execution_token: Token[Execution | None] | None = EXECUTION.set(self)
+        self._place: Place | None = Place(delivery, self)
 
     @property
     def worker(self) -> str:
@@ -216,13 +223,9 @@ class Execution(Operation):
         delivery = self.delivery
         message = delivery.message
         cancelled = isinstance(exception, (asyncio.CancelledError, GeneratorExit))
-        if isinstance(exception, GeneratorExit):
-            delivery.forget()
-        else:
-            token, self._execution_token = self._execution_token, None
-            if token is not None and not given_back(EXECUTION, token):
-                delivery.forget()
-            delivery.detach()
+        place, self._place = self._place, None
+        if place is not None and not isinstance(exception, GeneratorExit):
+            place.leave()
         if cancelled:
             self._settle(Outcome.CANCELLED, None)
         elif self._cancelled_ns is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, NoOpMet
 
 from multiagents_otel import semconv
 from multiagents_otel.semconv import Instrument
+from multiagents_otel.telemetry.by_identity import ByIdentity
 from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.telemetry.ledger import Key, Ledger
 from multiagents_otel.version import __version__
@@ -120,17 +120,17 @@ class Instruments:
         return observe
 
 
-_by_provider: weakref.WeakKeyDictionary[MeterProvider, Instruments] = weakref.WeakKeyDictionary()
+_by_provider: ByIdentity[Instruments] = ByIdentity()
 
 
 def instruments_of(provider: MeterProvider | None, *, messaging: bool = False) -> Instruments:
     """The instruments of a provider (None: the global one), made at the first call, active from then on."""
-    provider = provider or get_meter_provider()
+    provider = provider if provider is not None else get_meter_provider()
     instruments = _by_provider.get(provider)
     if instruments is None:
         meter = provider.get_meter(semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
         instruments = Instruments(meter, messaging=messaging)
-        _by_provider[provider] = instruments
+        _by_provider.set(provider, instruments)
     if messaging:
         instruments.add_messaging()
     instruments.active = True

@@ -51,6 +51,10 @@ class Stage:
         self.swallowed: BaseException | None = None
         self.recorded: BaseException | None = None
 
+    def release(self) -> None:
+        """Drop what a context that is kept must not keep."""
+        self.swallowed = self.recorded = None
+
     def awaits(self, transaction_id: str, step: object) -> bool:
         """Whether it is the start of such a step, whose command has not been published yet."""
         own = self.step
@@ -99,7 +103,7 @@ class Sending(Operation):
         super().__init__(telemetry, ambient)
         self._workflows = workflows
         self._info = info
-        self.bus = bus
+        self.bus: object = bus
         self.receivers: int | None = None
         self.cluster = False
         self.size: int | None = None
@@ -326,6 +330,12 @@ class Sending(Operation):
         super().forget()
         self._sending_token = None
         self.end(None)
+        self.release()
+
+    def release(self) -> None:
+        """Drop what is the application's: a connection that was opened inside keeps the context, and this with it."""
+        self.bus = self.data = self._given = self._before = None
+        self._stage = self._workflow = self._inside = None
 
     def succeeded(self) -> None:
         """``publish`` returned."""

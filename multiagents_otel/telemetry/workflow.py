@@ -50,7 +50,7 @@ class Workflow:
     """A workflow that this process holds."""
 
     __slots__ = (
-        "compensations", "failed_step", "failure", "identity", "links", "parent", "recorded_exception", "saga",
+        "compensations", "ended", "failed_step", "failure", "identity", "links", "parent", "recorded_exception", "saga",
         "span", "stalled", "start", "start_ns", "steps", "transaction_id", "workflow_id",
     )  # fmt: skip
 
@@ -70,6 +70,7 @@ class Workflow:
         self.recorded_exception: BaseException | None = None
         self.compensations = 0
         self.stalled = False
+        self.ended = False
 
     @property
     def ids(self) -> dict[str, Any]:

@@ -337,6 +337,7 @@ class Workflows:
         if status is WorkflowStatus.STALLED:
             self._stalls.tell(workflow, failure)
         else:
+            workflow.ended = True
             self._remember(transaction_id)
 
     def _emit_root(self, workflow: Workflow, status: WorkflowStatus, failure: Failure | None, end_ns: int) -> Span:
