@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from multiagents_otel.version import __version__
 
 if TYPE_CHECKING:
-    from multiagents_otel.auto import auto_instrument, instrument_event_bus
+    from multiagents_otel.auto import auto_instrument, flush, instrument_event_bus
     from multiagents_otel.config import MonitoringConfig, OptionError
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
     from multiagents_otel.logs import CompositeLogger, ConsoleLogger, FileLogger, OtelLogger
@@ -44,6 +44,7 @@ __all__ = [
     "WorkerMonitor",
     "__version__",
     "auto_instrument",
+    "flush",
     "instrument_event_bus",
     "sanitize_context_for_logging",
     "views",
@@ -67,6 +68,7 @@ _HOMES = {
     "SecureLogger": "multiagents_otel.logs.secure",
     "WorkerMonitor": "multiagents_otel.monitors.worker_monitor",
     "auto_instrument": "multiagents_otel.auto",
+    "flush": "multiagents_otel.auto",
     "instrument_event_bus": "multiagents_otel.auto",
     "sanitize_context_for_logging": "multiagents_otel.processing.redaction",
     "views": "multiagents_otel.telemetry.instruments",

@@ -19,9 +19,11 @@ from multiagents_otel.config import (
     given,
 )
 from multiagents_otel.config.environment import corrected_environment
+from multiagents_otel.ending import ENDING
 from multiagents_otel.instrumentation import MultiAgentsInstrumentor
 from multiagents_otel.instrumentation.process_metrics import record_process_metrics
 from multiagents_otel.lifecycle import Lifecycle, resource_of
+from multiagents_otel.logs.writer import flush_writers
 from multiagents_otel.monitoring import Monitoring
 from multiagents_otel.startup import DOCTOR_FOLDER
 
@@ -30,6 +32,7 @@ _logger = logging.getLogger("multiagents_otel")
 _PROVIDERS: Final = {"traces": "tracer_provider", "metrics": "meter_provider", "logs": "logger_provider"}
 
 _lifecycle: Lifecycle | None = None
+_bystander: Lifecycle | None = None
 _lock = threading.RLock()
 
 
@@ -68,11 +71,13 @@ def auto_instrument(
     """Instrument multiagents-framework, and build what is needed to export its telemetry.
 
     Call it once, at the start of each process, before or after the framework is imported; a second call
-    does nothing. Providers that are set already are used; those that are missing are built: OTLP exporters, over
-    HTTP unless told otherwise (``OTEL_EXPORTER_OTLP_*``, ``OTEL_{TRACES,METRICS,LOGS}_EXPORTER``),
+    only prepares the end of the process again, where a fork or a server has undone that. Providers that are set
+    already are used; those that are missing are built: OTLP exporters, over HTTP unless set otherwise
+    (``OTEL_EXPORTER_OTLP_*``, ``OTEL_{TRACES,METRICS,LOGS}_EXPORTER``),
     ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``, ``OTEL_TRACES_SAMPLER`` and the SDK's other variables,
     or all of it from ``OTEL_CONFIG_FILE``. Metrics leave every 30 s (``OTEL_METRIC_EXPORT_INTERVAL``, ms). At
-    exit and on SIGTERM what is queued is flushed, for at most ``flush_timeout`` seconds.
+    exit, on SIGTERM and on SIGHUP what is queued is flushed, which waits for backends for at most ``flush_timeout``
+    seconds.
 
     Args:
         config: a :class:`MonitoringConfig`, a dict of its sections, or the path of a YAML or JSON file; by default
@@ -91,7 +96,7 @@ def auto_instrument(
         keep_errors: a workflow in which something fails is sampled from then on, whatever the sampler says.
         critical_workflows: globs of workflow ids that are sampled whatever the sampler says.
         stall_grace: seconds after a step's timeout until its workflow is ``stalled``.
-        flush_timeout: seconds that the end of the process may wait for its telemetry to leave.
+        flush_timeout: seconds that the end of the process may wait for backends.
         redaction: secrets are scrubbed from spans, logs and metrics.
         redact_keys: more names whose values are secrets.
         redact_patterns: more values that are secrets.
@@ -136,6 +141,8 @@ def _activate(
         if first:
             there = {signal: provider for signal, provider in providers.items() if provider is not None}
             _watch(pipeline.ensure(there), _flush_timeout(chosen))
+        else:
+            ENDING.arm()  # a fork, or a server, may have taken away what was ready for the end
         if not instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.instrument(**{name: providers[signal] for signal, name in _PROVIDERS.items()})
     active = MultiAgentsInstrumentor._active
@@ -152,6 +159,33 @@ def _flush_timeout(chosen: Options | None = None) -> float:
     active = MultiAgentsInstrumentor._active
     options = active.telemetry.options if active else chosen or Options(configured=configuration_in_force().settings())
     return options.flush_timeout
+
+
+def flush(timeout: float | None = None) -> bool:
+    """Export what is queued now: spans, metrics, logs, and the lines of our loggers' files.
+
+    It blocks: in a coroutine, use ``await asyncio.to_thread(flush)``. It may be called from any thread, in a signal
+    handler and in a forked child, and never raises. All signals leave side by side.
+
+    Args:
+        timeout: seconds to wait for backends; by default the option ``flush_timeout``. The time for collecting and
+            encoding does not count.
+
+    Returns:
+        True if all has left, also where there is nothing: before ``auto_instrument()`` without providers, and after
+        the end has begun. False if a backend did not take something in time.
+    """
+    global _bystander
+    try:
+        lifecycle = _lifecycle
+        if lifecycle is None:  # MultiAgentsInstrumentor().instrument() leaves the end to the application
+            lifecycle = _bystander = _bystander or Lifecycle({}, (), _flush_timeout())
+            lifecycle.providers = pipeline.present()
+        written = flush_writers()
+        return lifecycle.flush(timeout) and written
+    except Exception:
+        _logger.debug("telemetry could not be flushed", exc_info=True)
+        return False
 
 
 def instrument_event_bus(bus: Any, system: str | None = None) -> None:
@@ -186,8 +220,7 @@ def _disabled() -> bool:
 def _watch(used: pipeline.Pipeline, flush_timeout: float) -> None:
     """See to the end of the process, and tell the user once of what will not work."""
     global _lifecycle
-    owned = [used.providers[signal] for signal in used.built]
-    _lifecycle = Lifecycle(used.providers.values(), owned, flush_timeout)
+    _lifecycle = Lifecycle(used.providers, used.built, flush_timeout)
     _lifecycle.install()
     if not pipeline.exports_anything(used):
         _logger.warning("nothing will be exported: %s", pipeline.why_nothing())

@@ -1,121 +1,349 @@
-"""The end of a process: at exit, on SIGTERM, or as a child of multiprocessing's.
+"""The end of a process: at exit, by a signal, or as a child of multiprocessing.
 
-Who has something to send or to write before that adds a call here, and one place sees to it that it is made.
+A module that has something to send or to write before the end adds a call here, and this module makes it.
 """
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import _thread
 import atexit
-import logging
+import contextlib
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, MethodType, TracebackType
+from typing import Any, Final
 
-_logger = logging.getLogger("multiagents_otel")
+from multiagents_otel.telemetry.forking import on_fork
 
 _LAST = -100
 """Priority of multiprocessing's finalizers: after the others."""
 
+_FATAL: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
+"""Signals that end a process by default, and that are sent to end it in order."""
+
+_DEFAULT: Final = int(signal.SIG_DFL)  # the C functions take no enum
+
+_LOCKING: Final = ("opentelemetry.sdk", "opentelemetry.exporter", "logging", "multiagents_otel.telemetry")
+"""Modules whose frames may hold a lock that a flush needs."""
+
+_RETRIES: Final = 50
+_RETRY_SECONDS: Final = 0.002
+
+_MASKED: Final = (
+    signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+    if hasattr(signal, "pthread_sigmask")
+    else set()
+)
+"""All signals but those that a thread causes by a fault of its own."""
+
+_INSIST_SECONDS: Final = 0.1
+_INSISTS: Final = 10
+_NO_FD: Final = -1
+
+_set_handler: Callable[[int, Any], Any] = _signal.signal
+_get_handler: Callable[[int], Any] = _signal.getsignal
+_set_wakeup_fd: Callable[..., int] = signal.set_wakeup_fd
+
 
 class Ending:
-    """The calls to make when this process ends; the one instance of a process is :data:`ENDING`."""
+    """The calls to make when this process ends; the one instance of a process is :data:`ENDING`.
+
+    While armed, it handles the signals that end a process by default. ``signal.signal`` and ``signal.getsignal``
+    go on as without it: they show ``SIG_DFL`` for its handler, and its handler is installed for ``SIG_DFL``. So a
+    server that restores the default at its end does not take the flush away.
+
+    Attributes:
+        in_use: whether this process uses telemetry; a forked child does from its first record on.
+        begun: whether the process is ending, one way or the other.
+        flush_soon: flushes in the background.
+    """
 
     def __init__(self) -> None:
-        self._calls: list[Callable[[], None]] = []
+        self.in_use = False
+        self.begun = False
+        self.flush_soon: Callable[[], None] = lambda: None
+        self._calls: list[Callable[[bool], None]] = []
+        self._starts: list[Callable[[], None]] = []
         self._installed = False
-        self._begun = False
-        self._told_multiprocessing = False
+        self._armed = False
+        self._crashed = False
+        self._ending = False
+        self._signal: int | None = None
+        self._tries = 0
+        self._handled = 0.0
+        self._pipe = (_NO_FD, _NO_FD)
+        self._knows_multiprocessing = False
 
-    def add(self, call: Callable[[], None]) -> None:
-        """Have a call made at the end, before those that were added earlier; once, however often it is added.
+    def add(self, call: Callable[[bool], None], start: Callable[[], None] | None = None) -> None:
+        """Make a call at the end, before those that were added earlier; once, however often it is added.
 
-        It must not raise, must be bounded in time, and must do nothing when it is made again.
+        The call must not raise, must be bounded in time, must start no thread, and may be made several times: a
+        process may survive a signal. Its argument is true when the process can't go on.
+
+        Args:
+            call: the call.
+            start: called now, and in a forked child when that uses telemetry: starts the threads of the call.
         """
         self.watch()
         if call not in self._calls:
             self._calls.append(call)
-        try:
-            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-                signal.signal(signal.SIGTERM, self._on_sigterm)
-        except ValueError:
-            pass  # not the main thread: signals are not ours to handle
+        if start is not None and start not in self._starts:
+            self._starts.append(start)
+        self.arm()
+
+    def arm(self) -> None:
+        """Start what is needed at the end, and take the signals; again after a fork, or a change of handlers."""
+        self.in_use = True
+        for start in self._starts:
+            start()
+        if not self._calls or not _in_main_thread():
+            return  # only the main thread can handle signals
+        if not self._armed:
+            self._armed = True
+            _signal.signal, _signal.getsignal = self._signal_signal, self._signal_getsignal
+        with contextlib.suppress(ValueError):  # an interpreter that is not the main one
+            for number in _FATAL:
+                if _is_default(_get_handler(number)):
+                    _set_handler(number, self._on_signal)
+            if self._pipe[1] == _NO_FD and os.name == "posix":
+                self._watch_main_thread()
+
+    def use(self) -> bool:
+        """Arm a forked child that records something; whether there is nothing more to do then."""
+        if not self._armed and (not self.in_use or _in_main_thread()):
+            self.arm()
+        return self._armed
 
     def watch(self) -> None:
-        """Take note of the end, whether or not there is a call to make then; signals are left alone."""
+        """Notice the end, whether or not there is a call to make then; signals are left alone."""
         if not self._installed:
-            self._installed = True
-            self._install()
-
-    @property
-    def begun(self) -> bool:
-        """Whether the process is ending, one way or the other."""
-        return self._begun
+            self._installed = self.in_use = True
+            # Finalizers do nothing once weakref's own end is over, and urllib3 closes its sockets by them: the first
+            # finalizer of a process registers that end, which must come after ours.
+            weakref.finalize(self, bool).atexit = False
+            atexit.register(self._at_exit)
+            on_fork(in_child=self._in_child)
+            self._register_with_multiprocessing()
+            process = sys.modules.get("multiprocessing.process")
+            if process is not None and process.parent_process() is not None:
+                self._in_multiprocessing_child()
 
     @property
     def in_order(self) -> bool:
-        """Whether the process is ending, and not by an exception that nobody caught."""
-        # The interpreter keeps that one before it exits. Ctrl-C is no Exception.
-        return self._begun and not isinstance(getattr(sys, "last_value", None), Exception)
+        """Whether the process is ending, and not by an exception that the application has not caught."""
+        return self.begun and not self._crashed
 
-    def _install(self) -> None:
-        atexit.register(self._end)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._tell_multiprocessing)
-        self._tell_multiprocessing()
-        process = sys.modules.get("multiprocessing.process")
-        if process is not None and process.parent_process() is not None:
-            self._in_multiprocessing_child()
+    def _at_exit(self) -> None:
+        self._crashed = _ended_by_exception()
+        self._end(True)
 
-    def _end(self) -> None:
-        self._begun = True
-        for call in reversed(self._calls):
-            call()
+    def _end(self, last: bool) -> None:
+        if self._ending:
+            return
+        self.begun = self._ending = True
+        try:
+            for call in reversed(self._calls):
+                call(last)
+        except (KeyboardInterrupt, SystemExit):
+            pass  # a second Ctrl-C: the user does not want to wait
+        finally:
+            self._ending = False
+        if last and self._signal is not None:
+            self._die(self._signal)
 
-    def _on_sigterm(self, signum: int, _frame: Any) -> None:
-        self._end()
-        # What would have happened without us: the process ends by the signal.
-        signal.signal(signum, signal.SIG_DFL)
-        os.kill(os.getpid(), signum)
+    # --- signals --------------------------------------------------------------------------------
 
-    def _tell_multiprocessing(self) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._handled = time.monotonic()
+        if self._ending:
+            self._signal = number  # the end that is under way goes on, and the process then ends by the signal
+            return
+        if self._tries < _RETRIES and _may_hold_lock(frame):
+            self._tries += 1
+            if start_thread(_send_again, number):
+                return
+        self._tries = 0
+        self._end(False)
+        self._die(number)
+
+    def _die(self, number: int) -> None:
+        """End the process as the signal does by default."""
+        self._signal = None
+        _set_handler(number, _DEFAULT)
+        if os.name == "posix":
+            os.kill(os.getpid(), number)
+        else:
+            signal.raise_signal(number)
+        # The process lives on: the default does nothing to the first process of a container.
+        self.begun = False
+        _set_handler(number, self._on_signal)
+
+    # A handler of Python's waits until the main thread is back from C code, which the default does not: a thread
+    # notices each signal, interrupts a system call, and ends the process itself if the main thread does not come back.
+
+    def _watch_main_thread(self) -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        others = _set_wakeup_fd(writing, warn_on_full_buffer=False)
+        if others != _NO_FD:
+            _set_wakeup_fd(others)
+        if others != _NO_FD or not start_thread(self._insist, reading):
+            os.close(reading)
+            os.close(writing)
+            return
+        self._pipe = (reading, writing)
+        signal.set_wakeup_fd = self._signal_set_wakeup_fd
+
+    def _insist(self, reading: int) -> None:
+        while numbers := os.read(reading, 64):
+            arrived = time.monotonic()
+            for number in _FATAL:
+                tries = 0
+                while number in numbers and self._is_ours(_get_handler(number)) and not self._ending:
+                    time.sleep(_INSIST_SECONDS)
+                    if self._handled >= arrived - _INSIST_SECONDS:
+                        break
+                    if tries >= _INSISTS:
+                        self._end_from_thread(number)
+                        break
+                    tries += 1
+                    with contextlib.suppress(ProcessLookupError):
+                        signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    def _end_from_thread(self, number: int) -> None:
+        try:
+            import ctypes
+
+            set_action = ctypes.pythonapi.PyOS_setsig
+        except (ImportError, AttributeError):
+            return
+        set_action.argtypes, set_action.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+        self._end(False)
+        before = set_action(number, None)
+        os.kill(os.getpid(), number)
+        self.begun = False
+        set_action(number, before)
+
+    def _signal_set_wakeup_fd(self, fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
+        ours = self._pipe[1]
+        if fd == _NO_FD and ours != _NO_FD:
+            fd, warn_on_full_buffer = ours, False
+        before = _set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
+        return _NO_FD if before == ours else before
+
+    def _signal_signal(self, signalnum: int, handler: Any, /) -> Any:
+        if self._armed and signalnum in _FATAL and _is_default(handler):
+            handler = self._on_signal
+        return self._shown(_set_handler(signalnum, handler))
+
+    def _signal_getsignal(self, signalnum: int, /) -> Any:
+        return self._shown(_get_handler(signalnum))
+
+    def _shown(self, handler: Any) -> Any:
+        return _DEFAULT if self._is_ours(handler) else handler
+
+    def _is_ours(self, handler: Any) -> bool:
+        return isinstance(handler, MethodType) and handler.__self__ is self
+
+    # --- forked children ------------------------------------------------------------------------
+
+    def _in_child(self) -> None:
+        # A child that does not use telemetry ends by a signal at once, wherever it is: even deep in C code, where
+        # no handler of Python's is called.
+        self._armed = self.in_use = self.begun = self._ending = False
+        self._signal = None
+        for number in _FATAL:
+            if self._is_ours(_get_handler(number)):
+                _set_handler(number, _DEFAULT)
+        if self._pipe[1] != _NO_FD:
+            if (others := _set_wakeup_fd(_NO_FD)) != self._pipe[1]:
+                _set_wakeup_fd(others)
+            for fd in self._pipe:  # the parent's
+                os.close(fd)
+            self._pipe = (_NO_FD, _NO_FD)
+        self._register_with_multiprocessing()
+
+    def _register_with_multiprocessing(self) -> None:
         # A child of multiprocessing's ends by os._exit(), after the finalizers that multiprocessing knows of; when it
         # starts, which may be after its main module was imported, those that it knew of are forgotten.
         multiprocessing_util = sys.modules.get("multiprocessing.util")
-        if multiprocessing_util is not None and not self._told_multiprocessing:
-            self._told_multiprocessing = True
+        if multiprocessing_util is not None and not self._knows_multiprocessing:
+            self._knows_multiprocessing = True
             multiprocessing_util.register_after_fork(self, Ending._in_multiprocessing_child)
 
     def _in_multiprocessing_child(self) -> None:
-        sys.modules["multiprocessing.util"].Finalize(None, self._end, exitpriority=_LAST)
+        sys.modules["multiprocessing.util"].Finalize(None, self._at_end_of_child, exitpriority=_LAST)
+
+    def _at_end_of_child(self) -> None:
+        self._crashed = isinstance(sys.exc_info()[1], Exception)  # the finalizers run before it is printed
+        self._end(True)
+
+
+def _in_main_thread() -> bool:
+    return _thread.get_ident() == threading.main_thread().ident
+
+
+def _is_default(handler: Any) -> bool:
+    return isinstance(handler, int) and handler == _DEFAULT
+
+
+def _may_hold_lock(frame: FrameType | None) -> bool:
+    """Whether the main thread was interrupted where it may hold a lock that a flush needs."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith(_LOCKING):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send_again(number: int) -> None:
+    time.sleep(_RETRY_SECONDS)
+    os.kill(os.getpid(), number)
+
+
+def _ended_by_exception() -> bool:
+    """Whether the main module was left by an exception, which the interpreter keeps before it exits.
+
+    Interactive shells and test runners keep the exceptions that they show there too.
+    """
+    error = getattr(sys, "last_value", None)  # KeyboardInterrupt is no Exception
+    traceback: TracebackType | None = getattr(sys, "last_traceback", None)
+    if not isinstance(error, Exception) or hasattr(sys, "ps1") or sys.flags.interactive or sys.flags.inspect:
+        return False
+    if traceback is None:
+        return isinstance(error, SyntaxError)
+    code, names = traceback.tb_frame.f_code, traceback.tb_frame.f_globals
+    if names.get("__name__") == "runpy":
+        return code.co_name == "_run_module_as_main"
+    main = vars(sys.modules["__main__"]) if "__main__" in sys.modules else {}
+    if code.co_name != "<module>" or names is not main:
+        return False
+    file = main.get("__file__")
+    return not file or Path(code.co_filename).name == Path(file).name
+
+
+def start_thread(run: Callable[..., Any], *arguments: Any) -> bool:
+    """Start a daemon thread that takes no signals; False if the interpreter starts none any more.
+
+    Not ``threading.Thread``: the caller may be a signal handler that interrupted threading's own code. A signal
+    that was delivered to such a thread would not wake the main thread, whose handlers are the application's.
+    """
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED) if _MASKED else None
+    try:
+        _thread.start_new_thread(run, arguments)
+        return True
+    except RuntimeError:
+        return False
+    finally:
+        if masked is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
 
 ENDING = Ending()
-
-
-def bounded(calls: Iterable[Callable[[], Any]], timeout: float) -> bool:
-    """Run calls side by side in daemon threads; False if they took longer than that and were given up."""
-    deadline = time.monotonic() + timeout
-    done = []
-    for call in calls:
-        # Not threading.Thread: a signal may have interrupted the main thread while it holds threading's locks.
-        lock = _thread.allocate_lock()
-        lock.acquire()
-        try:
-            _thread.start_new_thread(_quietly, (call, lock))
-        except RuntimeError:  # the interpreter is too far gone for threads
-            return False
-        done.append(lock)
-    return all(lock.acquire(timeout=max(0.0, deadline - time.monotonic())) for lock in done)
-
-
-def _quietly(call: Callable[[], Any], done: _thread.LockType) -> None:
-    try:
-        call()
-    except Exception:
-        _logger.debug("the end of the process: a call failed", exc_info=True)
-    finally:
-        done.release()

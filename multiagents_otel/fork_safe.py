@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -50,13 +51,22 @@ class ProcessExporter:
 
     def _in_child(self) -> None:
         self._exporting = threading.Lock()
-        # Kept, for its end would close what is still the parent's.
-        self._parents.append(self._exporter)
-        self._exporter = None
+        exporter, self._exporter = self._exporter, None
+        if self._held and ".proto.http" in type(exporter).__module__:
+            exporter.shutdown()  # closes this process's copies of the sockets: the connections stay the parent's
+        else:
+            self._parents.append(exporter)  # kept, for its end would close what is still the parent's
 
 
 class ForkSafeReader(PeriodicExportingMetricReader):
-    """A periodic reader whose thread starts anew in a forked child, whatever its parent's one held."""
+    """A periodic reader whose thread starts anew in a forked child, whatever its parent's one held.
+
+    Collecting has no deadline: on a busy machine it would lose all metrics of the export. The exporter has its own.
+    """
+
+    def _set_collect_callback(self, func: Any) -> None:  # type: ignore[misc]
+        collect: Any = func and (lambda reader, **_deadline: func(reader, timeout_millis=math.inf))
+        super()._set_collect_callback(collect)
 
     def _at_fork_reinit(self) -> None:
         self._shutdown_event = threading.Event()

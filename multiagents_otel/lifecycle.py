@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 
 from multiagents_otel import semconv
-from multiagents_otel.ending import ENDING, bounded
+from multiagents_otel.ending import ENDING
+from multiagents_otel.flushing import Causes, Job, Outlet, wait
 from multiagents_otel.fork_safe import forget_measurements
+from multiagents_otel.logs.processor import WorkflowIds
 from multiagents_otel.telemetry.drops import DROPS
 from multiagents_otel.telemetry.forking import on_fork
 
@@ -19,53 +23,145 @@ _logger = logging.getLogger("multiagents_otel")
 
 
 class Lifecycle:
-    """Flushes providers at exit and on SIGTERM, and gives a forked child an identity of its own.
+    """Flushes providers at exit and on fatal signals, and gives a forked child an identity of its own.
 
     Args:
-        providers: every provider to flush at the end.
-        owned: those that were built here: they are shut down at exit, and get a new
+        providers: every provider to flush at the end, by signal.
+        built: the signals whose providers were built here: these are shut down at exit, and get a new
             ``service.instance.id`` in a child.
-        timeout: seconds that all of it may take, whatever state the backend is in.
+        timeout: seconds that the end may wait for backends.
     """
 
-    def __init__(self, providers: Iterable[Any], owned: Iterable[Any], timeout: float) -> None:
-        self._providers = list(providers)
-        self._owned = list(owned)
+    def __init__(self, providers: Mapping[str, Any], built: Collection[str], timeout: float) -> None:
+        self.providers = providers
+        self._built = built
         self._timeout = timeout
-        self._done = False
+        self._outlets: list[tuple[Any, Outlet]] = []
+        self._closed = False
 
     def install(self) -> None:
         """Register for the end of the process, and for forks."""
-        ENDING.add(self._at_exit)
         on_fork(in_child=self._in_child)
+        ENDING.add(self._at_end, self._start)
+        ENDING.flush_soon = self._flush_soon
 
-    def _at_exit(self) -> None:
-        if self._done:
-            return
-        self._done = True
-        others = [each for each in self._providers if not any(each is owned for owned in self._owned)]
-        calls = [_method(provider, "shutdown") for provider in self._owned]
-        calls += [_method(provider, "force_flush") for provider in others]
-        if not bounded(calls, self._timeout):
-            lost = DROPS.close()
-            _logger.warning(
-                "telemetry was still queued when the process ended: the backend did not take it within %g s "
-                "(flush_timeout)%s",
-                self._timeout,
-                f"; dropped: {lost}" if lost else "",
-            )
+    def flush(self, timeout: float | None = None) -> bool:
+        """Flush every provider; True if all has left."""
+        if self._closed:
+            return True
+        ENDING.use()
+        jobs = [outlet.flush() for _, outlet in self._current()]
+        wait(jobs, self._timeout if timeout is None else timeout)
+        return all(job.succeeded for job in jobs)
+
+    def _flush_soon(self) -> None:
+        if not self._closed and not ENDING.begun:
+            for _, outlet in self._current():
+                if outlet.idle:
+                    outlet.flush()
+
+    def _start(self) -> None:
+        for _, outlet in self._current():
+            outlet.start()
+
+    def _current(self) -> list[tuple[Any, Outlet]]:
+        """The outlets; the application may have added a processor since the last look."""
+        parts = [
+            (signal, part)
+            for signal, provider in self.providers.items()
+            for part in (_parts(provider) if signal in self._built else [provider])
+        ]
+        known = {id(part): outlet for part, outlet in self._outlets}
+        self._outlets = [
+            (part, known.get(id(part)) or Outlet(signal, part, _exporter_of(part))) for signal, part in parts
+        ]
+        return self._outlets
+
+    def _at_end(self, last: bool) -> None:
+        if self._closed or not ENDING.in_use:
+            return  # a child that has recorded nothing
+        self._closed = last
+        with Causes().collect() as causes:
+            jobs = [
+                outlet.close() if last and outlet.signal in self._built else outlet.flush()
+                for _, outlet in self._current()
+            ]
+            late = wait(jobs, self._timeout)
+        failed = [job for job in jobs if not job.succeeded]
+        # An export that fails in time is reported by DROPS, which watches the pipelines that were built here.
+        if late or any(job.outlet.signal not in self._built for job in failed):
+            self._report(failed, bool(late), list(causes.texts))
+
+    def _report(self, failed: list[Job], late: bool, causes: list[str]) -> None:
+        if late:
+            causes = [f"the backend did not take it within {self._timeout:g} s (flush_timeout)", *causes]
+        dropped = DROPS.close()
+        if dropped:
+            causes.append(f"dropped: {dropped}")
+        _logger.warning(
+            "telemetry was still queued when the process ended and is lost (%s): %s",
+            ", ".join(sorted({job.outlet.signal for job in failed})),
+            "; ".join(causes) or "the backend refused it",
+        )
 
     def _in_child(self) -> None:
-        self._done = False
+        self._closed = False
         resource = Resource({semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4())})
-        for provider in self._owned:
-            forget_measurements(provider)
-            add_to_resource(provider, resource)
+        for signal, provider in self.providers.items():
+            if signal in self._built:
+                forget_measurements(provider)
+                add_to_resource(provider, resource)
+            if not _watch_use(provider):
+                ENDING.in_use = True
 
 
-def _method(provider: Any, name: str) -> Callable[[], Any]:
-    method: Callable[[], Any] = getattr(provider, name, lambda: None)
-    return method
+def _parts(provider: Any) -> list[Any]:
+    """The processors and readers of one of the SDK's providers; itself if it has others."""
+    for path in (
+        ("_active_span_processor", "_span_processors"),
+        ("_multi_log_record_processor", "_log_record_processors"),
+        ("_measurement_consumer", "_reader_storages"),
+    ):
+        parts = functools.reduce(lambda held, name: getattr(held, name, None), path, provider)
+        if parts is not None:
+            return [part for part in parts if not isinstance(part, WorkflowIds)]
+    return [provider]
+
+
+def _exporter_of(part: Any) -> Any:
+    holder = getattr(part, "_batch_processor", part)
+    return getattr(holder, "_exporter", getattr(holder, "span_exporter", None))
+
+
+def _watch_use(provider: Any) -> bool:
+    """Notice the first record of a provider in a forked child; False if that can't be done."""
+    for holder, method in (
+        ("_active_span_processor", "on_start"),
+        ("_multi_log_record_processor", "on_emit"),
+        ("_measurement_consumer", "consume_measurement"),
+    ):
+        if hasattr(getattr(provider, holder, None), method):
+            return before_first_call(getattr(provider, holder), method)
+    return False
+
+
+def before_first_call(owner: Any, method: str) -> bool:
+    """In a forked child: make the process ready for its end when a method of an object is called."""
+    original = getattr(owner, method)
+
+    def first(*args: Any, **kwargs: Any) -> Any:
+        with contextlib.suppress(Exception):
+            if ENDING.use() and vars(owner).get(method) is first:
+                delattr(owner, method)
+        return original(*args, **kwargs)
+
+    try:
+        if method in vars(owner):
+            return True  # a child's child, whose parent has recorded nothing
+        setattr(owner, method, first)
+    except Exception:
+        return False
+    return True
 
 
 def resource_of(provider: Any) -> Resource | None:

@@ -102,7 +102,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         2.0,
         values.seconds,
         "seconds, 0 or more",
-        "How long the end of a process (exit, SIGTERM) may wait for all of its telemetry to leave.",
+        "How long the end of a process (exit, SIGTERM, SIGHUP) may wait for backends; its own work does not count.",
     ),
     Option(
         "redaction",

@@ -26,8 +26,10 @@ from multiagents_otel.instrumentation.handlers import WORKER_MANAGER_MODULE, Han
 from multiagents_otel.instrumentation.importing import is_ready, when_ready
 from multiagents_otel.instrumentation.patching import Patch, PatchSet, Switch
 from multiagents_otel.instrumentation.step import ORCHESTRATOR_MODULE, StepInstrumentation
+from multiagents_otel.instrumentation.stopping import StopInstrumentation
 from multiagents_otel.instrumentation.worker import WorkerInstrumentation
 from multiagents_otel.instrumentation.workflow import WorkflowInstrumentation
+from multiagents_otel.lifecycle import before_first_call
 from multiagents_otel.logs.processor import add_first
 from multiagents_otel.telemetry import in_force
 from multiagents_otel.telemetry.bus import Buses, BusInfo
@@ -57,7 +59,8 @@ class _Instrumentation:
         self.workers = WorkerInstrumentation(self.telemetry, self.buses, self.patches, self.logs, builtins)
         self.orchestrators = WorkflowInstrumentation(self.telemetry, self.workflows, self.buses, self.patches)
         steps = StepInstrumentation(self.telemetry, self.workflows, self.patches)
-        parts = (self.logs, builtins, self.buses, self.workers, self.orchestrators, steps)
+        stops = StopInstrumentation(self.telemetry, self.buses.buses, self.patches)
+        parts = (self.logs, builtins, self.buses, self.workers, self.orchestrators, steps, stops)
         on_fork(in_child=self._in_forked_child)
         self.table: list[Patch] = [patch for part in parts for patch in part.table()]
         SYSTEM.install(self.telemetry.instruments)
@@ -66,6 +69,8 @@ class _Instrumentation:
         in_force.enter(self.telemetry, self.workflows.in_flight, self.buses.buses)
 
     def _running(self) -> dict[tuple[str, ...], int]:
+        if not ENDING.in_use:
+            return {}  # a forked child that has recorded nothing says nothing
         # Between two asyncio.run() calls nothing of the framework runs that could fall silent.
         return {(): int(not (ENDING.in_order if ENDING.begun else self.buses.lag.idle))}
 
@@ -109,6 +114,7 @@ class _Instrumentation:
         # What is under way goes on in the parent.
         self.workflows.clear()
         self.telemetry.executing.clear()
+        before_first_call(self.telemetry.ledger, "add")
 
     def remove(self) -> list[Handler]:
         """Take everything out; returns the handlers that could not be reached and now only pass through."""

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import threading
 import time
 from collections import deque
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final, Protocol
 
-from multiagents_otel.ending import ENDING, bounded
+from multiagents_otel.ending import ENDING, start_thread
 from multiagents_otel.logs.record import Record
 from multiagents_otel.logs.rendering import text_line
 
@@ -29,13 +28,6 @@ MOST_RECORDS: Final = 10_000
 MOST_CHARACTERS: Final = 32 * 1024 * 1024
 GATHERING_SECONDS: Final = 0.05
 """How long the thread gathers records before it writes them: it wakes 20 times a second at most."""
-
-_SIGNALS: Final = (
-    signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
-    if hasattr(signal, "pthread_sigmask")
-    else set()
-)
-"""All that are not the thread's own fault."""
 
 _END_SECONDS: Final = 2.0
 _TOLD_EVERY_SECONDS: Final = 60.0
@@ -96,7 +88,7 @@ class Writer:
         self._characters = 0
         self._direct = False
         self._writing = threading.Lock()
-        self._wake: SimpleQueue[bool] = SimpleQueue()
+        self._wake: SimpleQueue[bool | _thread.LockType] = SimpleQueue()
         self._awake = False
         self._running = threading.Lock()  # held by the thread
 
@@ -161,6 +153,18 @@ class Writer:
             self._writing.release()
         return True
 
+    def write_now(self) -> _thread.LockType | None:
+        """Have the thread write what is queued: the lock is released then. None if that is done already."""
+        if not self.pending:
+            return None
+        if not self._running.locked() and not self._start():
+            self.flush(0)
+            return None
+        done = _thread.allocate_lock()
+        done.acquire()
+        self._wake.put(done)
+        return done
+
     async def written(self, timeout: float = _END_SECONDS) -> None:
         """Wait until what is queued is written, without holding up the event loop."""
         deadline = time.monotonic() + timeout
@@ -177,25 +181,21 @@ class Writer:
         """Start the thread, unless it is there."""
         if not self._running.acquire(blocking=False):
             return False
-        # Signals are the application's: one that was delivered to our thread would not wake what the main thread does.
-        masked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS) if _SIGNALS else None
-        try:
-            # Not threading.Thread: whoever logs may be a signal handler that interrupted threading's own code.
-            _thread.start_new_thread(self._run, (self._wake, self._running))
+        if start_thread(self._run, self._wake, self._running):
+            ENDING.use()
             return True
-        except RuntimeError:  # the interpreter is ending, and starts no threads any more
-            self._running.release()
-            self._direct = True
-            return False
-        finally:
-            if masked is not None:
-                signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+        self._running.release()
+        self._direct = True
+        return False
 
-    def _run(self, wake: SimpleQueue[bool], running: threading.Lock) -> None:
-        while wake.get():
-            time.sleep(GATHERING_SECONDS)
+    def _run(self, wake: SimpleQueue[bool | _thread.LockType], running: threading.Lock) -> None:
+        while request := wake.get():
+            if request is True:
+                time.sleep(GATHERING_SECONDS)
             self._awake = False
             self.flush(timeout=-1)
+            if request is not True:
+                request.release()
         running.release()  # whoever puts a record from here on starts another thread
         self._awake = False
         self.flush(timeout=-1)
@@ -261,14 +261,24 @@ _writers: Final[dict[object, Writer]] = {}
 _lock = threading.RLock()  # whoever asks for a writer may be a signal handler
 
 
-def _at_end() -> None:
+def flush_writers(timeout: float = _END_SECONDS) -> bool:
+    """Write all that is queued, side by side; False if a place did not take it in time."""
+    deadline = time.monotonic() + timeout
+    asked = [(writer, writer.write_now()) for writer in list(_writers.values())]
+    for writer, done in asked:
+        # A thread that is about to end writes what is left, and answers nothing.
+        while done and not done.acquire(timeout=GATHERING_SECONDS) and writer.pending:
+            if time.monotonic() > deadline:
+                return False
+    return True
+
+
+def _at_end(last: bool) -> None:
     """Nothing that is queued is lost where the process ends of itself, or is told to."""
-    writers = list(_writers.values())
-    if not bounded([writer.flush for writer in writers], _END_SECONDS):
-        for writer in writers:
-            writer.flush(0)
-    for writer in writers:
-        writer.end()
+    flush_writers()
+    if last:
+        for writer in list(_writers.values()):
+            writer.end()
 
 
 def _in_child() -> None:

@@ -30,18 +30,32 @@ else:  # what these bases define would stand before the exporter's own
 
 
 class _RedactingExporter:
-    """Everything but ``export`` is the exporter's own."""
+    """Everything but ``export`` is the exporter's own.
+
+    Attributes:
+        waiting: whether the exporter is at work, which is to say: waits for its backend.
+        failures: how many exports have failed.
+    """
 
     def __init__(self, exporter: Any, redactor: Redactor | None = None) -> None:
         self._exporter = exporter
         self._redactor = redactor
+        self.waiting = False
+        self.failures = 0
 
     def export(self, batch: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Export as the exporter does, without the secrets."""
         redactor = self._redactor or in_force()
         if redactor.enabled:
             batch = self.redacted(redactor, batch)
-        return self._exporter.export(batch, *args, **kwargs)
+        self.waiting, failed = True, True
+        try:
+            result = self._exporter.export(batch, *args, **kwargs)
+            failed = getattr(result, "name", "") == "FAILURE"
+            return result
+        finally:
+            self.waiting = False
+            self.failures += failed
 
     @staticmethod
     def redacted(redactor: Redactor, batch: Any) -> Any:

@@ -8,6 +8,7 @@ keeps hears no more.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import weakref
 from collections import deque
@@ -110,8 +111,10 @@ class Observers:
         """Tell nobody any more."""
         self._change(lambda _refs: ())
 
-    def _forget(self, gone: weakref.ref[Observer]) -> None:
-        self._change(lambda refs: tuple(ref for ref in refs if ref is not gone))
+    def _forget(self, gone: weakref.ref[Observer], finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # At the interpreter's end this module's globals may be None before the last observer is gone.
+        if not finalizing():
+            self._change(lambda refs: tuple(ref for ref in refs if ref is not gone))
 
     def _change(self, change: Callable[[_Refs], _Refs]) -> None:
         with self._lock:

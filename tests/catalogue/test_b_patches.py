@@ -66,7 +66,7 @@ class Target(NamedTuple):
 TARGETS = [
     *(
         Target(redis_module.RedisEventBus, name)
-        for name in ("__init__", "publish", "subscribe", "unsubscribe", "_handle_message")
+        for name in ("__init__", "publish", "subscribe", "unsubscribe", "_handle_message", "stop")
     ),
     *(
         Target(redis_module.RedisStateStore, name)
@@ -74,7 +74,7 @@ TARGETS = [
     ),
     *(
         Target(WorkerManager, name)
-        for name in ("__init__", "register", "_handle_command", "_execute_worker_with_timeout")
+        for name in ("__init__", "register", "_handle_command", "_execute_worker_with_timeout", "stop")
     ),
     Target(manager_module.logger, "error"),
     Target(decorators_module, "asyncio"),
@@ -83,6 +83,7 @@ TARGETS = [
         for name in (
             "__init__",
             "execute_workflow",
+            "stop",
             "cancel_workflow",
             "_publish_status_event",
             "_execute_step",

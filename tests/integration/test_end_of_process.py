@@ -242,8 +242,8 @@ def test_F5_the_end_waits_as_long_as_it_is_told(receiver: OtlpReceiver) -> None:
 def test_F5_a_second_shutdown_is_a_no_op(receiver: OtlpReceiver) -> None:
     code = """
 from multiagents_otel import auto
-auto._lifecycle._at_exit()
-auto._lifecycle._at_exit()
+auto.ENDING._at_exit()
+auto.ENDING._at_exit()
 trace.get_tracer_provider().shutdown()
 """
     with Process.python(HEAD + code, env=receiver.environment("http/protobuf", HOUR_MS)) as process:

@@ -135,7 +135,7 @@ def hold():
         over.wait()
 threading.Thread(target=hold, daemon=True).start()
 held.wait()
-joined(forked(ledger.add, semconv.EVENTS_STALE, ("w",)))
+joined(forked(lambda: ledger.add(semconv.EVENTS_STALE, ("w",))))
 over.set()
 """
     ran(receiver, "http/protobuf", code)
