@@ -28,13 +28,16 @@ MYPY_DASHBOARDS := $(BIN)/mypy --python-version 3.11 --no-warn-return-any $(wild
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup collector collector-module tools test lint format bench soak demo demo-picture stack backend-check clean
+.PHONY: help setup environments collector collector-module tools test lint format bench soak demo demo-picture stack backend-check clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo "  PYTHON=python3.12 make ... takes another Python (after a clean)"
 
 setup: $(VENV)/.setup ## .venv with all that the other targets need
+
+environments: setup ## those of other versions in which `make test` runs a part of the tests
+	@$(BIN)/python -m tests.matrix.environments ends oldest
 
 collector: .tools/otelcol ## the OpenTelemetry Collector, built into .tools/
 
@@ -44,7 +47,7 @@ collector-module: ## its Go module made anew, after a change of its manifest
 tools: ## Prometheus and Alertmanager, from the system's packages if need be
 	@sh .ci/tools.sh
 
-test: setup collector tools ## lint, types and all tests but the slow ones
+test: setup environments collector tools ## lint, types and all tests but the slow ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -64,7 +67,7 @@ format: setup ## mend what can be mended
 bench: setup collector ## what the telemetry costs, as ratios
 	$(BIN)/python -m tests.bench
 
-soak: setup collector tools ## the slow tests: minutes
+soak: setup environments collector tools ## the slow tests: minutes
 	$(BIN)/pytest -m slow
 
 demo: $(VENV)/.demo ## an order saga in two processes, and its traces

@@ -1,7 +1,7 @@
 """The environments beside our own in which a selection of the suite runs: old and other versions of what we stand on.
 
 Built under ``.venvs/`` and kept there until what they are made of changes. ``python -m tests.matrix.environments``
-builds them all.
+builds them all, ``... environments ends`` those whose names begin so.
 """
 
 from __future__ import annotations
@@ -31,11 +31,15 @@ class Environment(NamedTuple):
         name: what the test and the folder are called.
         python: "3.12"; None is the Python that runs the suite.
         pins: distribution and the version it is held at.
+        group: the dependency group that is installed beside the package.
+        alone: a distribution that is installed without its own dependencies.
     """
 
     name: str
     python: str | None
     pins: Mapping[str, str]
+    group: str = "test"
+    alone: str | None = None
 
 
 OLDEST: Final = Environment(
@@ -55,6 +59,12 @@ OTHERS: Final = (
     Environment("python-3.12", "3.12", {}),
     Environment("python-3.13", "3.13", {}),
 )
+
+ENDS: Final = tuple(
+    Environment(f"ends-{python}", python, {}, "ends", "multiagents-framework>=0.1.0")
+    for python in ("3.10", "3.11", "3.12", "3.13", "3.14")
+)
+"""Where the end of a process is tested: the framework is installed, and not imported. Quick to build."""
 
 
 class NoInterpreterError(RuntimeError):
@@ -106,7 +116,9 @@ def build(environment: Environment) -> Path:
     """
     program = interpreter(environment.python)
     pins = "".join(f"{name}=={version}\n" for name, version in sorted(environment.pins.items()))
-    made_of = "\n".join([pins, _version_of(program) or "", (REPOSITORY / "pyproject.toml").read_text()])
+    made_of = "\n".join(
+        [pins, environment.alone or "", _version_of(program) or "", (REPOSITORY / "pyproject.toml").read_text()]
+    )
     folder = FOLDER / f"{environment.name}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
     python = folder / "bin" / "python"
     complete = folder / "complete"
@@ -119,7 +131,9 @@ def build(environment: Environment) -> Path:
     constraints.write_text(pins)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _run([*pip, "--upgrade", "pip>=25.1"])  # the first that knows dependency groups
-    _run([*pip, "--constraint", str(constraints), "--editable", ".", "--group", "test"])
+    _run([*pip, "--constraint", str(constraints), "--editable", ".", "--group", environment.group])
+    if environment.alone:
+        _run([*pip, "--no-deps", environment.alone])
     complete.touch()
     return python
 
@@ -133,7 +147,10 @@ def _run(command: list[str]) -> None:
 
 
 def main() -> None:
-    for environment in (OLDEST, *OTHERS):
+    """Build the environments whose names begin as the command line says, else all."""
+    for environment in (OLDEST, *ENDS, *OTHERS):
+        if not environment.name.startswith(tuple(sys.argv[1:] or [""])):
+            continue
         try:
             print(f"{environment.name}: {build(environment)}")
         except NoInterpreterError as missing:
