@@ -206,7 +206,7 @@ class EventBusInstrumentation:
                 sending.failed(exception)
         except Exception:
             self._telemetry.guard.caught("publish")
-        sending.release()
+        self._telemetry.guard.run("publish", sending.release)
 
     def _watch_loop(self) -> None:
         try:

@@ -106,7 +106,7 @@ class StepInstrumentation:
                     result = await original(orchestrator, *args, **kwargs)
                 self._step_started(stage)
             finally:
-                stage.release()
+                guard.run("step", stage.release)
             return result
 
         return _execute_step

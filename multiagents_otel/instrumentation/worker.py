@@ -116,11 +116,11 @@ class WorkerInstrumentation:
         async def _handle_command(manager: Any, *args: Any, **kwargs: Any) -> Any:
             if not switch.on:
                 return await original(manager, *args, **kwargs)
-            if self._managers.get(manager) is None:  # in use before, and could not be found then
-                try:
+            try:
+                if self._managers.get(manager) is None:  # in use before, and could not be found then
                     self.adopt(manager)
-                except Exception:
-                    telemetry.guard.caught("event_bus")
+            except Exception:
+                telemetry.guard.caught("event_bus")
             delivery = DELIVERY.get()
             token = None
             if delivery is None or delivery.claimed or not delivery.deferred:

@@ -129,7 +129,7 @@ class WorkflowInstrumentation:
             else:
                 self._settle(call)
             finally:
-                call.release()
+                guard.run("workflow", call.release)
             return result
 
         return execute_workflow
@@ -177,7 +177,7 @@ class WorkflowInstrumentation:
                 if result:
                     self._cancelled(call, None)
             finally:
-                call.release()
+                self._telemetry.guard.run("workflow", call.release)
             return result
 
         return cancel_workflow
@@ -218,7 +218,7 @@ class WorkflowInstrumentation:
                     return await original(orchestrator, *args, **kwargs)
             finally:  # also when it was cancelled while it told of the workflow's end
                 self._settle(call)
-                call.release()
+                guard.run("workflow", call.release)
 
         return _handle_result_event
 

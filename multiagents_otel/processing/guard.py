@@ -44,6 +44,13 @@ class Guard:
         self._quiet_until: dict[str, float] = {}
         self._inside = threading.local()
 
+    def run(self, component: str, call: Callable[[], object]) -> None:
+        """Make a call whose faults are ours."""
+        try:
+            call()
+        except Exception:
+            self.caught(component)
+
     def caught(self, component: str, of_users: str = "") -> None:
         """Count the exception being handled, and log it at most once a minute for each component.
 

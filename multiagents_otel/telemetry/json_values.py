@@ -49,12 +49,14 @@ def plain_attributes(attributes: object) -> dict[str, Any]:
     for key, value in attributes.items():
         try:
             name = text(str.__str__(key)) if isinstance(key, str) else None
-            item = _attribute(value)
-            if name is None or item is None:
-                continue
-            length = len(name) + len(json.dumps(item))
+            if isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray, memoryview)):
+                value = list(value) if len(value) <= _MAX_ATTRIBUTES else None
         except Exception:  # noqa: S112 - a sequence of the user's may raise whatever it likes
             continue
+        item = _attribute(value)
+        if name is None or item is None:
+            continue
+        length = len(name) + len(json.dumps(item))
         if size + length <= _MAX_ATTRIBUTES:
             size += length
             plain[name] = item
@@ -65,9 +67,7 @@ def _attribute(value: object) -> Any:
     """Convert an attribute's value, None if JSON can't hold it."""
     if isinstance(value, (bool, int, float, str)):
         return _scalar(value)
-    if not isinstance(value, Sequence) or isinstance(value, (bytes, bytearray, memoryview)):
-        return None
-    if len(value) > _MAX_ATTRIBUTES:
+    if type(value) is not list:
         return None
     items = [_scalar(item) for item in value]
     return items if len({type(item) for item in items}) <= 1 and None not in items[:1] else None
