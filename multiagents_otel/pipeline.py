@@ -156,7 +156,7 @@ def _from_file(attributes: Mapping[str, str]) -> Pipeline:
 
 
 def _unregister_exit(provider: Any) -> None:
-    """Leave the end of a provider to the lifecycle: its own shutdown at exit has no limit, and would be a second one."""
+    """Leave the end of a provider to the lifecycle: its own shutdown at exit has no limit, and would be a second."""
     for name in ("_atexit_handler", "_at_exit_handler"):
         if (handler := getattr(provider, name, None)) is not None:
             atexit.unregister(handler)
