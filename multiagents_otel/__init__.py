@@ -82,9 +82,12 @@ def __getattr__(name: str) -> Any:
 
         from multiagents_otel.config.environment import corrected_environment
 
+        home = _HOMES[name]
         with corrected_environment():  # the import of OpenTelemetry itself raises for some values
-            value = globals()[name] = getattr(import_module(_HOMES[name]), name)
-        return value
+            module = import_module(home)
+        # All names of the module: flush() is often called first when the interpreter can't import any more.
+        globals().update({each: getattr(module, each) for each in _HOMES if _HOMES[each] == home})
+        return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from multiagents_otel import monitoring, pipeline, semconv
 from multiagents_otel.config import (
@@ -20,7 +20,7 @@ from multiagents_otel.config import (
 )
 from multiagents_otel.config.environment import corrected_environment
 from multiagents_otel.ending import ENDING
-from multiagents_otel.instrumentation import MultiAgentsInstrumentor
+from multiagents_otel.instrumentation import PROVIDERS, MultiAgentsInstrumentor
 from multiagents_otel.instrumentation.process_metrics import record_process_metrics
 from multiagents_otel.lifecycle import Lifecycle, resource_of
 from multiagents_otel.logs.writer import flush_writers
@@ -28,8 +28,6 @@ from multiagents_otel.monitoring import Monitoring
 from multiagents_otel.startup import DOCTOR_FOLDER
 
 _logger = logging.getLogger("multiagents_otel")
-
-_PROVIDERS: Final = {"traces": "tracer_provider", "metrics": "meter_provider", "logs": "logger_provider"}
 
 _lifecycle: Lifecycle | None = None
 _bystander: Lifecycle | None = None
@@ -122,7 +120,7 @@ def auto_instrument(
         OSError: the file can't be read.
     """
     arguments = {**given(locals(), "unknown", "config"), **unknown}
-    providers = {signal: arguments.pop(name, None) for signal, name in _PROVIDERS.items()}
+    providers = {signal: arguments.pop(name, None) for signal, name in PROVIDERS.items()}
     configuration = configuration_in_force(config)
     with _lock, corrected_environment():
         return _activate(arguments, providers, configuration, config is not None)
@@ -144,7 +142,7 @@ def _activate(
         else:
             ENDING.arm()  # a fork, or a server, may have taken away what was ready for the end
         if not instrumentor.is_instrumented_by_opentelemetry:
-            instrumentor.instrument(**{name: providers[signal] for signal, name in _PROVIDERS.items()})
+            instrumentor.instrument(**{name: providers[signal] for signal, name in PROVIDERS.items()})
     active = MultiAgentsInstrumentor._active
     if active and not (was_active and config_given):
         config = active.config
@@ -180,7 +178,8 @@ def flush(timeout: float | None = None) -> bool:
         lifecycle = _lifecycle
         if lifecycle is None:  # MultiAgentsInstrumentor().instrument() leaves the end to the application
             lifecycle = _bystander = _bystander or Lifecycle({}, (), _flush_timeout())
-            lifecycle.providers = pipeline.present()
+            active = MultiAgentsInstrumentor._active
+            lifecycle.providers = {**pipeline.present(), **(active.providers if active else {})}
         written = flush_writers()
         return lifecycle.flush(timeout) and written
     except Exception:

@@ -5,6 +5,7 @@ The SDK's own configurator is not used but for ``OTEL_CONFIG_FILE``: it cannot b
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import random
@@ -95,7 +96,7 @@ def ensure(given: Mapping[str, Any], resource_attributes: Mapping[str, str] | No
                 built[signal] = builders[signal](resource)
                 _count_drops(built[signal])
             except Exception as exception:
-                _logger.error("the %s pipeline could not be built, they are not exported: %s", signal, exception)
+                _logger.error("%s are not exported, their pipeline could not be built: %s", signal, exception)
     return Pipeline({**there, **built}, frozenset(built))
 
 
@@ -148,9 +149,18 @@ def _from_file(attributes: Mapping[str, str]) -> Pipeline:
     for provider in configured.values():
         redact_exporters(provider)
         _count_drops(provider)
+        _unregister_exit(provider)
         if (user := resource_of(provider)) is not None:
             add_to_resource(provider, _ours(user, attributes))
     return Pipeline(configured, frozenset(configured))
+
+
+def _unregister_exit(provider: Any) -> None:
+    """Leave the end of a provider to the lifecycle: its own shutdown at exit has no limit, and would be a second."""
+    for name in ("_atexit_handler", "_at_exit_handler"):
+        if (handler := getattr(provider, name, None)) is not None:
+            atexit.unregister(handler)
+            setattr(provider, name, None)
 
 
 def _resource(attributes: Mapping[str, str]) -> Resource:
@@ -231,7 +241,7 @@ def _load(group: str, name: str) -> Any:
         known = sorted({entry.name for entry in entry_points(group=group)})
         close = get_close_matches(name.lower(), known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"no {name!r} among the installed {group}s: {hint}There are {', '.join(known)}")
+        raise ValueError(f"no {name!r} among the installed {group}s: {hint}installed: {', '.join(known)}")
     return found.load()
 
 

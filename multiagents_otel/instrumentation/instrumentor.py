@@ -41,7 +41,8 @@ from multiagents_otel.telemetry.workflows import Workflows
 _logger = logging.getLogger("multiagents_otel")
 
 _FRAMEWORK: Final = "multiagents"
-_PROVIDERS: Final = ("tracer_provider", "meter_provider", "logger_provider")
+PROVIDERS: Final = {"traces": "tracer_provider", "metrics": "meter_provider", "logs": "logger_provider"}
+"""The argument with the provider of each signal."""
 
 
 class _Instrumentation:
@@ -49,6 +50,9 @@ class _Instrumentation:
 
     def __init__(self, config: MonitoringConfig, options: Options, providers: dict[str, Any]) -> None:
         self.config = config
+        self.providers = {
+            signal: providers[name] for signal, name in PROVIDERS.items() if providers.get(name) is not None
+        }
         self.telemetry = Telemetry(options, **providers)
         self.patches = PatchSet(Switch())
         self.workflows = Workflows(self.telemetry)
@@ -249,7 +253,7 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         return super()._check_dependency_conflicts() is not None and self._check_dependency_conflicts() is None
 
     def _instrument(self, **kwargs: Any) -> None:
-        providers = {name: kwargs.pop(name, None) for name in _PROVIDERS}
+        providers = {name: kwargs.pop(name, None) for name in PROVIDERS.values()}
         config = configuration_in_force(kwargs.pop("config", None), kwargs.pop("declared", None))
         active = _Instrumentation(config, Options(kwargs, configured=config.settings()), providers)
         type(self)._active = active

@@ -306,8 +306,8 @@ class WorkflowInstrumentation:
             self._telemetry.tell("stale", delivery.message)
         self._telemetry.warn_once(
             f"stale {label}",
-            "a result of worker %r is not the one that its workflow waits for: it is late, or a replica of the worker "
-            "or of the orchestrator runs beside this one; the framework takes it for the current step's all the same",
+            "a result of worker %r is not the one that its workflow waits for: the result is late, or a second process "
+            "runs the same worker or the same orchestrator; the framework uses it as the current step's result",
             label,
         )
 

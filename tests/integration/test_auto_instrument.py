@@ -228,7 +228,7 @@ def test_an_exporter_that_is_not_installed_is_one_error_and_stops_only_its_signa
     variables = receiver.environment("http/protobuf") | {"OTEL_TRACES_EXPORTER": "zipkin_of_old"}
     [line] = ours(ran("auto_instrument(); use()", variables))
     assert line.startswith(
-        "ERROR multiagents_otel the traces pipeline could not be built, they are not exported: no 'zipkin_of_old' among"
+        "ERROR multiagents_otel traces are not exported, their pipeline could not be built: no 'zipkin_of_old' among"
     )
     assert receiver.total("a.counter") == 3
 

@@ -526,6 +526,35 @@ multiagents_otel.auto_instrument()
     assert [span.name for span in receiver.spans] == ["own"]
 
 
+def test_flush_covers_providers_that_only_the_instrumentor_has(receiver: OtlpReceiver) -> None:
+    code = """
+import multiagents_otel
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+provider = TracerProvider(shutdown_on_exit=False)
+provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+multiagents_otel.MultiAgentsInstrumentor().instrument(tracer_provider=provider)
+with provider.get_tracer("app").start_as_current_span("own"): pass
+print(multiagents_otel.flush(), flush=True)
+os._exit(0)
+"""
+    assert ran(receiver, "import os\n" + code) == "True\n"
+    assert [span.name for span in receiver.spans] == ["own"]
+
+
+def test_a_first_flush_when_the_interpreter_has_torn_down_its_imports_raises_nothing(receiver: OtlpReceiver) -> None:
+    code = """
+import multiagents_otel
+multiagents_otel.auto_instrument()
+class Pool:
+    def __del__(self):
+        print(sys.meta_path, multiagents_otel.flush())
+pool = Pool()
+"""
+    assert ran(receiver, "import sys\n" + code) == "None True\n"
+
+
 def test_the_last_stop_flushes_in_the_background(receiver: OtlpReceiver, redis: RedisServer) -> None:
     code = f"""
 from multiagents.event_bus.redis_bus import RedisEventBus
