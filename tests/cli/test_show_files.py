@@ -302,6 +302,11 @@ def test_integers_with_exponents_are_exact(show: Show, text: str, number: str) -
     assert (shown.err, numbers(shown.out, "a ")) == ("", [f"a {{event}} {number}"])
 
 
+def test_a_file_of_otlp_with_a_wrong_field_is_not_called_another_kind_of_file(show: Show) -> None:
+    assert "not a file of OTLP" not in show([metrics(total("a", {"asInt": "x"}))]).err
+    assert "not a file of OTLP JSON" in show([{"name": "x"}]).err
+
+
 @pytest.mark.parametrize("text", ["5e-1", "1e400", "1e999999999", "1e-999999999", "NaN", "-Infinity", "1e40"])
 def test_what_is_no_integer_is_refused(show: Show, text: str) -> None:
     assert "asInt" in show([metrics(total("a", {"asInt": text}))]).err
