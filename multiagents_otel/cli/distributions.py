@@ -34,9 +34,10 @@ def quantile(distribution: Distribution, q: float) -> Estimate | None:
         if rank <= count:
             if low is None:
                 return None if high is None else Estimate(_clamped(high, distribution))
-            if high is None:
+            if high is None or (high == math.inf and distribution.high is None):
                 return Estimate(low, beyond=True)
-            return Estimate(_clamped(low + (high - low) * rank / count, distribution))
+            value = low + (high - low) * rank / count
+            return None if math.isnan(value) else Estimate(_clamped(value, distribution))  # a bound may be -Infinity
         rank -= count
     return None
 

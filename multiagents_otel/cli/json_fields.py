@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from functools import lru_cache
 from typing import TypeVar, Union
 
@@ -146,7 +147,7 @@ def as_unsigned(value: Json, key: str) -> int:
 def _integer(value: Json, key: str, allowed: range) -> int:
     if isinstance(value, str):
         match = _INTEGER.fullmatch(value)
-        value = int(match[1]) if match else float(value) if _NUMBER.fullmatch(value) else value
+        value = int(match[1]) if match else _exact(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -154,6 +155,19 @@ def _integer(value: Json, key: str, allowed: range) -> int:
     if value not in allowed:
         raise BadLineError(f"{key} is out of range")
     return value
+
+
+def _exact(text: str) -> Json:
+    """Return the integer that a text like 9.007199254740993e15 names, which a float does not hold; or the text."""
+    if not _NUMBER.fullmatch(text):
+        return text
+    number = Decimal(text)
+    if not number:
+        return 0
+    # A great exponent would make an integer that fills the memory.
+    if not number.is_finite() or not 0 <= number.adjusted() < 40 or number != number.to_integral():
+        return text
+    return int(number)
 
 
 def optional_number(owner: JsonObject, key: str) -> float | None:

@@ -41,10 +41,15 @@ _UNKNOWN_SERVICE = "unknown_service"
 _EVENT_NAME = "event.name"
 
 
+def is_request(value: Json) -> bool:
+    """Whether a JSON document is one of OTLP, by its fields; what they hold may be wrong."""
+    return isinstance(value, dict) and any(fields.has(value, key) for key in (*_SIGNALS, *_IGNORED_SIGNALS))
+
+
 def read_request(value: Json) -> Batch:
     """Return what one JSON document of a file holds. Raises BadLineError where any part of it can't be read."""
     document = fields.as_object(value)
-    if document and not any(fields.has(document, key) for key in (*_SIGNALS, *_IGNORED_SIGNALS)):
+    if document and not is_request(document):
         raise BadLineError(f"not OTLP: none of {', '.join(_SIGNALS)}")
     logs = [*_entries(document, "resourceLogs", "scopeLogs", "logRecords", _log)]
     metrics = _entries(document, "resourceMetrics", "scopeMetrics", "metrics", read_metric)

@@ -96,7 +96,8 @@ def _show(files: Sequence[OtlpFile], args: argparse.Namespace) -> int:
             _complain(file.damage)
     for damage in index.damages:
         if damage.broken:
-            _complain(f"{damage}" if damage.broken < damage.lines else f"{damage}: not a file of OTLP JSON")
+            other = damage.broken == damage.lines and not damage.is_otlp
+            _complain(f"{damage}: not a file of OTLP JSON" if other else f"{damage}")
             status = FAILED if damage.broken == damage.lines else status
     traces = _listed(index)
     chosen = traces

@@ -13,7 +13,7 @@ from multiagents_otel import semconv
 from multiagents_otel.cli.json_fields import BadLineError
 from multiagents_otel.cli.metric_series import MetricStore
 from multiagents_otel.cli.otlp_file import OtlpFile
-from multiagents_otel.cli.otlp_json import read_request
+from multiagents_otel.cli.otlp_json import is_request, read_request
 from multiagents_otel.cli.quantities import counted
 from multiagents_otel.cli.records import Batch, LogEvent, Span
 
@@ -53,12 +53,13 @@ class Trace:
 
 @dataclass
 class Damage:
-    """The lines of one file that could not be read."""
+    """The lines of one file that could not be read. ``is_otlp``: some of them are of OTLP all the same."""
 
     file: str
     lines: int = 0
     broken: int = 0
     first: str = ""
+    is_otlp: bool = False
 
     def __str__(self) -> str:
         """``FILE: 3 of 120 lines could not be read (first: line 7: not JSON ...)``."""
@@ -115,6 +116,7 @@ class TraceIndex:
                 batch = read_request(document.value)
             except BadLineError as error:
                 damage.broken += document.lines
+                damage.is_otlp = damage.is_otlp or is_request(document.value)
                 damage.first = damage.first or f"line {document.line}: {error}"
                 continue
             self._add(batch, (number, document.offset, document.size))

@@ -19,6 +19,18 @@ from multiagents_otel.stack.parameter import Values
 __all__ = ["SECRETS", "Secret", "SecretError", "channels", "write_secrets"]
 
 
+def _key(text: str) -> str:
+    if not re.fullmatch(r"[!-z|~]+", text):  # Alertmanager would take braces for a template
+        raise ValueError(text)
+    return text
+
+
+def _password(text: str) -> str:
+    if not re.fullmatch(r"[^\r\n]+", text):
+        raise ValueError(text)
+    return text
+
+
 class Secret(NamedTuple):
     """One secret of Alertmanager's."""
 
@@ -27,13 +39,13 @@ class Secret(NamedTuple):
     """The environment variable that holds it."""
     needed_by: str
     """The parameter that asks for it, unless it is off or empty."""
-    form: str = r"\S+"
-    """What it looks like, as a regular expression."""
+    form: Form = Form("a key", _key)
+    """What it looks like."""
 
 
 SECRETS: Final = (
-    Secret("slack_webhook_url", "SLACK_WEBHOOK_URL", "slack", r"https?://\S+"),
-    Secret("smtp_password", "SMTP_PASSWORD", "smtp_user", r"[^\r\n]+"),
+    Secret("slack_webhook_url", "SLACK_WEBHOOK_URL", "slack", URL),
+    Secret("smtp_password", "SMTP_PASSWORD", "smtp_user", Form("one line", _password)),
     Secret("pagerduty_integration_key", "PAGERDUTY_INTEGRATION_KEY", "pagerduty"),
     Secret("pagerduty_escalation_key", "PAGERDUTY_ESCALATION_KEY", "pagerduty_escalation"),
 )
@@ -88,15 +100,16 @@ def _mail_server(environ: Mapping[str, str], *, mails: bool) -> dict[str, str]:
 
 
 def _address(environ: Mapping[str, str], variable: str) -> str:
-    value, form = environ.get(variable, "").strip(), _FORMS[variable]
-    if not value:
-        return ""
+    value = environ.get(variable, "").strip()
+    return _check(variable, _FORMS[variable], value) if value else ""
+
+
+def _check(variable: str, form: Form, value: str) -> str:
     try:
-        if value.isprintable():
-            return form.spelling(value)
+        return form.spelling(value)
     except ValueError:
-        pass
-    raise SecretError(f"{variable} does not hold what its name says")
+        # Without its cause, which holds the value.
+        raise SecretError(f"{variable} does not hold what its name says") from None
 
 
 def write_secrets(folder: Path, values: Values, environ: Mapping[str, str]) -> list[Path]:
@@ -110,8 +123,8 @@ def write_secrets(folder: Path, values: Values, environ: Mapping[str, str]) -> l
     for secret, value in given.items():
         if not value and not (folder / secret.file).is_file():
             raise SecretError(f"{secret.variable} is not set, and the parameter {secret.needed_by} needs it")
-        if value and not re.fullmatch(secret.form, value):
-            raise SecretError(f"{secret.variable} does not hold what its name says")
+        if value:
+            _check(secret.variable, secret.form, value)
     if any(given.values()):
         for place in (folder, folder.parent):
             if place.is_symlink():

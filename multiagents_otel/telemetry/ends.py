@@ -6,7 +6,8 @@ others wait for the owner, and record the end only if nothing has claimed it in 
 
 A claim is a key of its own, which Redis sets once (``SET NX``). It can't stand in the saga: the orchestrators overwrite
 each other's saga, and a mark in it would be lost with every second save. A process that is alone on its channels claims
-nothing, and a store that is not Redis can't tell: there every process records what it sees.
+nothing; where Redis does not say whether it is, the process claims all the same. A store that is not Redis can't tell:
+there every process records what it sees.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class _Peers:
     """What is known of the other orchestrators of one definition.
 
     Attributes:
-        several: there is another one, as Redis last said.
+        several: there is another one, as Redis last said, or Redis has not answered.
         asked: when Redis was last asked (monotonic seconds).
         scheduled: it will be asked again.
         unclaimed: transactions that ended here while no other one was known of.
@@ -242,18 +243,20 @@ class Ends:
         peers.asked = time.monotonic()
         unclaimed, results = list(peers.unclaimed), peers.results
         peers.results = {}
-        counts: dict[str, int] | None = None
+        counts: dict[str, int] | None = {}
         if (client := _client(orchestrator, "event_bus")) is not None:
             prefix = getattr(orchestrator.event_bus, "channel_prefix", "")
             steps = orchestrator.workflow.get_steps()
             counts = await subscribers(client, {f"{prefix}result.{step.worker_type}" for step in steps})
         # An orchestrator of another definition may share some of the workers, and hardly all of them.
-        peers.several = counts is not None and bool(counts) and min(counts.values()) > 1
+        # Where Redis does not answer, or must not, there may be others: a claim decides then too.
+        peers.several = counts is None or (bool(counts) and min(counts.values()) > 1)
         for transaction_id in [*peers.unclaimed] if peers.several else unclaimed:
+            store = _client(orchestrator, "state_store") if peers.several else None
+            if store is not None and await _set_claim(store, transaction_id, self.instance) is None:
+                break  # Redis is out of reach; the next question tries again
             peers.unclaimed.pop(transaction_id, None)
-            if peers.several and (store := _client(orchestrator, "state_store")) is not None:
-                await _set_claim(store, transaction_id, self.instance)
-        if peers.several:
+        if counts is not None and peers.several:
             for worker, count in results.items():
                 self._duplicated(worker, count)
 

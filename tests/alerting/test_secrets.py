@@ -116,7 +116,14 @@ def test_a_secret_that_is_in_its_file_already_need_not_be_in_the_environment(tmp
     ("variable", "value"),
     [
         ("SLACK_WEBHOOK_URL", "hooks.slack.example/canary"),
+        ("SLACK_WEBHOOK_URL", "https:///canary"),
+        ("SLACK_WEBHOOK_URL", "https://hooks.slack.example:99999/canary"),
+        ("SLACK_WEBHOOK_URL", "https://hooks.slack.example/canary%zz"),
+        ("SLACK_WEBHOOK_URL", "https://hooks.slack.example/canary\x1b"),
+        ("SLACK_WEBHOOK_URL", "https://hooks.slack.example/canary\u00e9"),
         ("PAGERDUTY_INTEGRATION_KEY", "two canary"),
+        ("PAGERDUTY_INTEGRATION_KEY", "\u200bcanary"),
+        ("PAGERDUTY_ESCALATION_KEY", "{{canary}}"),
         ("SMTP_PASSWORD", "line\nline canary"),
     ],
 )

@@ -292,6 +292,26 @@ def test_numbers_may_have_exponents_and_base64_another_alphabet(show: Show) -> N
     assert "as of 2017-07-14 02:40:00.000 UTC" in shown.out
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("9.007199254740993e15", "9007199254740993"), ("-9.223372036854775807E+18", "-9223372036854775807"),
+     ("50e-1", "5"), ("0e99", "0"), ("-0.0e-9", "0")],
+)  # fmt: skip
+def test_integers_with_exponents_are_exact(show: Show, text: str, number: str) -> None:
+    shown = show([metrics(total("a", {"asInt": text, "timeUnixNano": 1}, monotonic=False))], "--all")
+    assert (shown.err, numbers(shown.out, "a ")) == ("", [f"a {{event}} {number}"])
+
+
+def test_a_file_of_otlp_with_a_wrong_field_is_not_called_another_kind_of_file(show: Show) -> None:
+    assert "not a file of OTLP" not in show([metrics(total("a", {"asInt": "x"}))]).err
+    assert "not a file of OTLP JSON" in show([{"name": "x"}]).err
+
+
+@pytest.mark.parametrize("text", ["5e-1", "1e400", "1e999999999", "1e-999999999", "NaN", "-Infinity", "1e40"])
+def test_what_is_no_integer_is_refused(show: Show, text: str) -> None:
+    assert "asInt" in show([metrics(total("a", {"asInt": text}))]).err
+
+
 def test_a_time_that_is_not_recorded_is_not_1970(show: Show) -> None:
     entry: Data = {"traceId": TRACE, "spanId": f"{7:016x}", "parentSpanId": f"{1:016x}", "name": "a span"}
     event = {**workflow().data(), "events": [{"name": "an event"}]}

@@ -144,6 +144,22 @@ def test_a_quantile_beyond_the_last_bound_is_not_invented(show: Show) -> None:
     assert numbers(shown.out, "a.time") == ["a.time s 2 1m 39s 49.5 s - >10.0 s >10.0 s -"]
 
 
+@pytest.mark.parametrize(
+    ("bounds", "counts", "quantiles"),
+    [
+        ([10, "Infinity"], [0, 2, 0], ">10.0 s >10.0 s"),
+        (["-Infinity", 10], [0, 2, 0], "- -"),
+        (["NaN", 10], [0, 2, 0], "- -"),
+    ],
+)
+def test_a_bound_that_is_not_finite_makes_no_quantile(
+    show: Show, bounds: list[object], counts: list[int], quantiles: str
+) -> None:
+    content = {"count": 2, "sum": 99.0, "bucketCounts": counts, "explicitBounds": bounds}
+    shown = show([metrics(histogram("a.time", point(content)))])
+    assert numbers(shown.out, "a.time") == [f"a.time s 2 1m 39s 49.5 s - {quantiles} -"]
+
+
 def test_histograms_with_other_bounds_are_added_without_quantiles(show: Show) -> None:
     one = {"count": 1, "sum": 1.0, "bucketCounts": [1, 0], "explicitBounds": [1]}
     other = {"count": 1, "sum": 1.0, "bucketCounts": [1, 0], "explicitBounds": [2]}

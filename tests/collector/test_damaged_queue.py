@@ -138,13 +138,31 @@ def test_what_is_no_file_is_put_aside(tmp_path: Path, kind: str) -> None:
 
 
 def test_other_files_and_an_empty_queue_stay(tmp_path: Path) -> None:
-    for name in ("lost+found", f"{QUEUE}.damaged-20260101T000000Z", "tempdb1", "notes.txt"):
+    others = ("lost+found", "tempdb1", "notes.txt", "exporter_notes.txt", "other_thing.db", "receiver_list.csv")
+    ends = (".damaged-20260101T000000Z", ".backup", ".bak", ".gz", ".swp", "~", "-copy")
+    for name in (*others, *(f"{QUEUE}{end}" for end in ends), f"receiver_filelog_{ends[0]}", "0" * 63):
         (tmp_path / name).write_text("no database")
     (tmp_path / QUEUE).touch()
     before = sorted(tmp_path.iterdir())
     assert check(tmp_path) == ""
     assert sorted(tmp_path.iterdir()) == before
     assert check(tmp_path / "not there") == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "exporter_otlp_http__traces",
+        "exporter_otlp_grpc_to.eu-1_logs",
+        "exporter_otlp_http_a~002Fb_metrics",
+        "receiver_filelog_",
+        "receiver_filelog_app",
+        "0" * 64,
+    ],
+)
+def test_a_damaged_file_of_any_component_is_put_aside(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("no database")
+    assert f"{name}: damaged" in check(tmp_path)
 
 
 def test_the_file_of_a_running_collector_stays(tmp_path: Path) -> None:

@@ -117,7 +117,15 @@ LABELS: Final = {"event.type": "CommandEvent", "status": "success"}
 def counter(metric: Metric, value: int, labels: Mapping[str, Any] = LABELS) -> None:
     metric.sum.aggregation_temporality = CUMULATIVE  # type: ignore[assignment,unused-ignore]
     metric.sum.is_monotonic = True
-    metric.sum.data_points.add(**times(), as_int=value).attributes.extend(attributes(labels))
+    point = metric.sum.data_points.add(**times(), as_int=value)
+    point.attributes.extend(attributes(labels))
+    add_exemplar(point)
+
+
+def add_exemplar(point: Any) -> None:
+    point.exemplars.add(
+        time_unix_nano=time.time_ns(), as_double=0.5, trace_id=bytes(15) + b"\1", span_id=bytes(7) + b"\1"
+    )
 
 
 def gauge(metric: Metric, value: int, labels: Mapping[str, Any] = LABELS) -> None:
@@ -130,9 +138,7 @@ def histogram(metric: Metric, value: int, labels: Mapping[str, Any] = LABELS) ->
         **times(), count=value, sum=value, bucket_counts=[value, 0], explicit_bounds=[1.0]
     )
     point.attributes.extend(attributes(labels))
-    point.exemplars.add(
-        time_unix_nano=time.time_ns(), as_double=0.5, trace_id=bytes(15) + b"\1", span_id=bytes(7) + b"\1"
-    )
+    add_exemplar(point)
 
 
 def series(name: str, job: str, *bounds: str) -> set[str]:
@@ -457,6 +463,10 @@ NAME_CASES: Final[tuple[tuple[str, str, Any, str], ...]] = (
     ("queue_length_count", "", summary, "queue_length_count_summary_count"),
     ("jvm.thread.count", "", up_down, "jvm_thread_count"),
     ("target_info", "", counter, "target_info_total"),
+    ("total", "", counter, "other_total"),
+    ("total.total", "", gauge, "other_total"),
+    ("_TOTAL", "", counter, "TOTAL_total"),
+    ("\u00e9_total", "s", up_down, "other_seconds_total"),
 )
 
 
@@ -476,6 +486,59 @@ def test_resource_attributes_and_descriptions_cost_nothing(pipeline: Pipeline) -
     info = {"_name__": "3", "k": "?" * len(_NOT_UTF8)}
     assert served_of(pipeline, 200) == {"odd_text": {}, "target_info": info}
     assert set(served_of(pipeline, 201)) == {"odd_text", "target_info"}
+
+
+def wide(metric: Metric, bounds: int, labels: Mapping[str, Any] = LABELS) -> None:
+    metric.histogram.aggregation_temporality = CUMULATIVE  # type: ignore[assignment,unused-ignore]
+    point = metric.histogram.data_points.add(**times(), count=1, sum=1, bucket_counts=[1, *[0] * bounds])
+    point.explicit_bounds.extend(map(float, range(bounds)))
+    point.attributes.extend(attributes(labels))
+
+
+def many(number: int, resource: Mapping[str, Any], name: str = "odd.many") -> ExportMetricsServiceRequest:
+    """A request with 200 points of one gauge."""
+    request = odd(number, resource=resource)
+    metric = request.resource_metrics[0].scope_metrics[0].metrics.add(name=name)
+    for each in range(200):
+        gauge(metric, 5, {"number": each})
+    return request
+
+
+LONGEST_ANSWER: Final = 3 * 2**20
+
+
+def test_a_text_that_each_series_repeats_does_not_multiply_the_answer_to_a_scrape(pipeline: Pipeline) -> None:
+    long, names = "x" * 300_000, {f"k{number}": "v" for number in range(12_000)}
+    requests = (
+        many(400, {"service.instance.id": long}),
+        many(401, {"service.instance.id": [long]}),
+        many(402, {"service.namespace": long}),
+        many(403, {}, "n" * 300_000),
+        odd(404, ("odd.unit", "u" * 300_000, counter, {})),
+        odd(405, ("odd.labels", "", histogram, names), resource=names),
+        odd(406),
+    )
+    wide(requests[-1].resource_metrics[0].scope_metrics[0].metrics.add(name="odd.wide"), 20_000, {"text": "y" * 4_000})
+    for request in requests:
+        pipeline.send(request)
+    check(pipeline)
+    assert len(pipeline.running.metrics()) < LONGEST_ANSWER
+    for number in range(400, 407):
+        job = f'job=~".*odd-{number}"'
+        assert pipeline.prometheus.query(f'{{{job},__name__!="target_info"}}'), number
+
+
+def test_many_labels_and_bounds_leave_the_first_labels_and_the_sums(pipeline: Pipeline) -> None:
+    labels = {f"k{number}": str(number) for number in range(200)}
+    request = odd(410, ("odd.first", "", gauge, labels))
+    wide(request.resource_metrics[0].scope_metrics[0].metrics.add(name="odd.more"), 501, {})
+    wide(request.resource_metrics[0].scope_metrics[0].metrics.add(name="odd.less"), 500, {})
+    pipeline.send(request)
+    check(pipeline)
+    assert served_of(pipeline, 410)["odd_first"] == dict(list(labels.items())[:128])
+    assert {"odd_more_count", "odd_more_sum", "odd_less_count"} <= set(served_of(pipeline, 410))
+    buckets = {name: len(pipeline.prometheus.query(f"{name}_bucket")) for name in ("odd_more", "odd_less")}
+    assert buckets == {"odd_more": 1, "odd_less": 501}
 
 
 def test_two_scopes_with_one_name_are_both_served(pipeline: Pipeline) -> None:

@@ -146,6 +146,21 @@ def test_a_paused_owner_does_not_record_an_end_that_another_has_recorded(orders:
     orders.stop(*both, worker)
 
 
+def test_each_workflow_ends_once_where_redis_may_not_be_asked_for_subscribers(orders: Orders) -> None:
+    worker = orders.worker()
+    both = [orders.orchestrator(stall_grace=GRACE), orders.orchestrator(count=2, stall_grace=GRACE)]
+    assert orders.redis.command("ACL", "SETUSER", "default", "-pubsub") == "OK"
+    try:
+        start_orders(both, 40)
+        check_exact(orders, started(both))
+    finally:  # the server serves other tests too
+        orders.redis.command("ACL", "SETUSER", "default", "+pubsub")
+    assert len(roots(orders.receiver.spans)) == 40
+    orders.stop(*both, worker)
+    for process in both:
+        assert "reach more than one orchestrator" not in process.output  # nothing has said so
+
+
 def test_orchestrators_of_two_definitions_that_share_a_worker_are_no_duplicates(orders: Orders) -> None:
     """All channels of the one are channels of the other too."""
     worker = orders.worker()

@@ -77,6 +77,10 @@ RELATIONS: Final = (
         for speed in ("fast", "medium", "slow")
     ),
     *(
+        Relation(f"slo_{speed}_short", ">=", 2, "evaluation_interval", "the alert would never fire")
+        for speed in ("fast", "medium", "slow")
+    ),
+    *(
         Relation("prometheus_retention", ">", 1, window, "Prometheus would have deleted what the rules read")
         for window in ("slo_fast_long", "slo_medium_long", "slo_slow_long", "fault_window", "counter_memory")
     ),
