@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import logging
@@ -40,8 +39,6 @@ class Lifecycle:
         self._timeout = timeout
         self._outlets: list[tuple[Any, Outlet]] = []
         self._closed = False
-        for signal in built:
-            _take_over_end(providers[signal])
 
     def install(self) -> None:
         """Register for the end of the process, and for forks."""
@@ -118,14 +115,6 @@ class Lifecycle:
                 add_to_resource(provider, resource)
             if not _watch_use(provider):
                 ENDING.in_use = True
-
-
-def _take_over_end(provider: Any) -> None:
-    """Keep one of the SDK's providers from a shutdown of its own at exit, which has no limit in time."""
-    for name in ("_atexit_handler", "_at_exit_handler"):
-        if (handler := getattr(provider, name, None)) is not None:
-            atexit.unregister(handler)
-            setattr(provider, name, None)
 
 
 def _parts(provider: Any) -> list[Any]:

@@ -114,7 +114,7 @@ NO_PLACES = {
     *(("inside", name) for name in ("__init__", "__enter__", "__exit__")),
     ("", "given_back"),
     ("WorkerProxy", "__getattr__"),
-    ("Buses", "_forget"),
+    ("ByIdentity", "_forget"),
     # Called by whoever makes monitors, before and after what is watched here.
     *(("Observers", name) for name in ("__init__", "add", "remove", "clear", "_set", "_forget")),
     # Nothing is in them: a monitor's own methods stand in their places.
