@@ -259,6 +259,23 @@ assert [os.fstat(file.fileno()).st_size for file in files] == [1] * 16
     check_arrived(receiver)
 
 
+def test_threads_that_share_one_of_the_system_are_not_blocked(receiver: OtlpReceiver) -> None:
+    """As under gevent and eventlet: each runs until it switches, and a read of a pipe does not."""
+    code = """
+import _thread, os, threading
+shared, real_read = _thread.start_new_thread, os.read
+def start(run, arguments, *more):
+    return shared(lambda: run(*arguments), ())
+def read(fd, size):
+    if threading.current_thread() is not threading.main_thread():
+        print("blocked", flush=True)
+    return real_read(fd, size)
+_thread.start_new_thread, os.read = start, read
+"""
+    assert ran(receiver, code + HEAD + "import multiagents_otel; multiagents_otel.flush()") == "ready\n"
+    check_arrived(receiver)
+
+
 # --- children -------------------------------------------------------------------------------------
 
 CHILD = """
