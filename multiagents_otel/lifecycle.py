@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import logging
@@ -15,6 +16,7 @@ from multiagents_otel import semconv
 from multiagents_otel.ending import ENDING
 from multiagents_otel.flushing import Causes, Job, Outlet, wait
 from multiagents_otel.fork_safe import forget_measurements
+from multiagents_otel.local_log import warn_locally
 from multiagents_otel.logs.processor import WorkflowIds
 from multiagents_otel.telemetry.drops import DROPS
 from multiagents_otel.telemetry.forking import on_fork
@@ -39,6 +41,8 @@ class Lifecycle:
         self._timeout = timeout
         self._outlets: list[tuple[Any, Outlet]] = []
         self._closed = False
+        for signal in built:
+            _take_over_end(providers[signal])
 
     def install(self) -> None:
         """Register for the end of the process, and for forks."""
@@ -99,7 +103,8 @@ class Lifecycle:
         dropped = DROPS.close()
         if dropped:
             causes.append(f"dropped: {dropped}")
-        _logger.warning(
+        warn_locally(
+            _logger,
             "telemetry was still queued when the process ended and is lost (%s): %s",
             ", ".join(sorted({job.outlet.signal for job in failed})),
             "; ".join(causes) or "the backend refused it",
@@ -114,6 +119,14 @@ class Lifecycle:
                 add_to_resource(provider, resource)
             if not _watch_use(provider):
                 ENDING.in_use = True
+
+
+def _take_over_end(provider: Any) -> None:
+    """Keep one of the SDK's providers from a shutdown of its own at exit, which has no limit in time."""
+    for name in ("_atexit_handler", "_at_exit_handler"):
+        if (handler := getattr(provider, name, None)) is not None:
+            atexit.unregister(handler)
+            setattr(provider, name, None)
 
 
 def _parts(provider: Any) -> list[Any]:

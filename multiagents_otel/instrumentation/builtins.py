@@ -11,6 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from types import FrameType
 from typing import Any, Final
 
 from multiagents_otel.instrumentation.event_bus import REDIS_BUS_MODULE
@@ -86,7 +87,7 @@ class BuiltinReplacement:
         @functools.wraps(original)
         def create_logger(config: Any, *args: Any, **kwargs: Any) -> Any:
             # Only where the framework asks for itself: who calls it by hand gets what it says.
-            if switch.on and _within_framework(sys._getframe(1).f_globals):
+            if switch.on and _within_framework(_caller().f_globals):
                 try:
                     return _logger_of(config, self._provider)
                 except ValueError:
@@ -137,6 +138,14 @@ def _is_builtin(monitor: Any) -> bool:
     """Whether a monitor is of the framework's own class, not of a user's subclass."""
     kind = type(monitor)
     return kind.__name__ in _MONITORS and _within_framework({"__name__": kind.__module__})
+
+
+def _caller() -> FrameType:
+    """The frame that has called the patched function: the patch itself may take several."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("multiagents_otel."):
+        frame = frame.f_back
+    return frame
 
 
 def _within_framework(namespace: dict[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from multiagents_otel import semconv
+from multiagents_otel.local_log import warn_locally
 from multiagents_otel.processing.redaction import scrub
 from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.telemetry.ledger import Key
@@ -99,7 +100,8 @@ class Drops:
             report = report and key not in self._reported
             self._reported.add(key)
         if report:
-            _logger.warning(
+            warn_locally(
+                _logger,
                 "%s dropped: %s. Later losses are only counted, in %s (signal=%s, reason=%s)",
                 _items(signal, amount) + (" was" if amount == 1 else " were"),
                 _CAUSES[reason].format(queue_size=_QUEUE_SIZES.get(signal), **details),

@@ -72,7 +72,7 @@ def test_what_make_is_told_to_make_is_a_target(document: Path) -> None:
 
 def test_the_readme_tells_a_developer_of_every_target_but_those_that_renew_or_clean() -> None:
     [(_, block)] = [each for each in _BLOCK.findall(README.read_text()) if "$ make setup" in each[1]]
-    others = {"help", "lint", "format", "clean", "demo", "demo-picture", "collector-module"}
+    others = {"help", "lint", "format", "clean", "demo", "demo-picture", "collector-module", "environments"}
     assert set(re.findall(r"^\$ make ([a-z-]+)", block, re.MULTILINE)) == targets() - others
 
 

@@ -13,3 +13,5 @@ for cell, outcome in (("from tests.ends.recording import record", "ok"), ("1 / 0
     reply = client.execute_interactive(cell, timeout=DEADLINE, output_hook=lambda message: None)
     assert reply["content"]["status"] == outcome, reply
 manager.shutdown_kernel()
+client.stop_channels()
+del client, manager  # their finalizers log, which is too late at the end of this program

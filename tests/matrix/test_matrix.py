@@ -7,6 +7,7 @@ CI, where the oldest versions are part of `make test`, nothing of that row can b
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -35,3 +36,15 @@ def test_the_core_passes_with_the_oldest_versions_allowed() -> None:
 @pytest.mark.parametrize("environment", OTHERS, ids=lambda environment: environment.name)
 def test_the_core_passes_elsewhere(environment: Environment) -> None:
     _passes_in(environment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", OTHERS, ids=lambda environment: environment.name)
+def test_the_demo_runs_elsewhere(environment: Environment, tmp_path: Path) -> None:
+    try:
+        python = build(environment)
+    except NoInterpreterError as missing:
+        pytest.skip(str(missing))
+    command = [str(python), str(REPOSITORY / "examples" / "demo"), "--folder", str(tmp_path / "demo")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
