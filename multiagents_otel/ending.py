@@ -17,7 +17,7 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType, MethodType, TracebackType
+from types import BuiltinFunctionType, FrameType, MethodType, TracebackType
 from typing import Any, Final
 
 from multiagents_otel.telemetry.forking import on_fork
@@ -79,6 +79,9 @@ class Ending:
         self._tries = 0
         self._handled = 0.0
         self._pipe = (_NO_FD, _NO_FD)
+        self._pipe_stat: os.stat_result | None = None
+        self._native: dict[int, int] = {}
+        self._pending: Any = None
         self._knows_multiprocessing = False
 
     def add(self, call: Callable[[bool], None], start: Callable[[], None] | None = None) -> None:
@@ -111,6 +114,8 @@ class Ending:
         with contextlib.suppress(ValueError):  # an interpreter that is not the main one
             for number in _FATAL:
                 if _is_default(_get_handler(number)):
+                    # faulthandler and other C code install handlers that Python does not know of.
+                    self._native[number] = _native_handler(number)
                     _set_handler(number, self._on_signal)
             if self._pipe[1] == _NO_FD and os.name == "posix":
                 self._watch_main_thread()
@@ -174,9 +179,9 @@ class Ending:
         self._die(number)
 
     def _die(self, number: int) -> None:
-        """End the process as the signal does by default."""
+        """End the process as the signal does without this handler."""
         self._signal = None
-        _set_handler(number, _DEFAULT)
+        self._restore(number)
         if os.name == "posix":
             os.kill(os.getpid(), number)
         else:
@@ -184,6 +189,11 @@ class Ending:
         # The process lives on: the default does nothing to the first process of a container.
         self.begun = False
         _set_handler(number, self._on_signal)
+
+    def _restore(self, number: int) -> None:
+        _set_handler(number, _DEFAULT)
+        if native := self._native.get(number):
+            _set_native_handler(number, native)
 
     # A handler of Python's waits until the main thread is back from C code, which the default does not: a thread
     # notices each signal, interrupts a system call, and ends the process itself if the main thread does not come back.
@@ -194,15 +204,15 @@ class Ending:
         others = _set_wakeup_fd(writing, warn_on_full_buffer=False)
         if others != _NO_FD:
             _set_wakeup_fd(others)
-        if others != _NO_FD or not start_thread(self._insist, reading):
+        if others != _NO_FD or not _has_threads() or not start_thread(self._insist, reading):
             os.close(reading)
             os.close(writing)
             return
-        self._pipe = (reading, writing)
+        self._pipe, self._pipe_stat = (reading, writing), os.fstat(reading)
         signal.set_wakeup_fd = self._signal_set_wakeup_fd
 
     def _insist(self, reading: int) -> None:
-        while numbers := os.read(reading, 64):
+        while numbers := _read(reading):
             arrived = time.monotonic()
             for number in _FATAL:
                 tries = 0
@@ -216,20 +226,24 @@ class Ending:
                     tries += 1
                     with contextlib.suppress(ProcessLookupError):
                         signal.pthread_kill(threading.main_thread().ident or 0, number)
+        # The application has closed every descriptor, as daemons do. The next file gets the number of the pipe, and
+        # each signal would write a byte into it.
+        self._pending = _call_in_main_thread(self._unwatch_main_thread)
+
+    def _unwatch_main_thread(self, _argument: object = None) -> int:
+        ours, self._pipe = self._pipe[1], (_NO_FD, _NO_FD)
+        if (others := _set_wakeup_fd(_NO_FD)) != ours:
+            _set_wakeup_fd(others)
+        return 0
 
     def _end_from_thread(self, number: int) -> None:
-        try:
-            import ctypes
-
-            set_action = ctypes.pythonapi.PyOS_setsig
-        except (ImportError, AttributeError):
-            return
-        set_action.argtypes, set_action.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+        if not _native_handler(number):
+            return  # without ctypes nothing but the main thread can restore the handler
         self._end(False)
-        before = set_action(number, None)
+        before = _set_native_handler(number, self._native.get(number, 0))
         os.kill(os.getpid(), number)
         self.begun = False
-        set_action(number, before)
+        _set_native_handler(number, before)
 
     def _signal_set_wakeup_fd(self, fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
         ours = self._pipe[1]
@@ -240,6 +254,7 @@ class Ending:
 
     def _signal_signal(self, signalnum: int, handler: Any, /) -> Any:
         if self._armed and signalnum in _FATAL and _is_default(handler):
+            self._native.pop(signalnum, None)
             handler = self._on_signal
         return self._shown(_set_handler(signalnum, handler))
 
@@ -261,14 +276,32 @@ class Ending:
         self._signal = None
         for number in _FATAL:
             if self._is_ours(_get_handler(number)):
-                _set_handler(number, _DEFAULT)
+                self._restore(number)
         if self._pipe[1] != _NO_FD:
-            if (others := _set_wakeup_fd(_NO_FD)) != self._pipe[1]:
-                _set_wakeup_fd(others)
-            for fd in self._pipe:  # the parent's
-                os.close(fd)
-            self._pipe = (_NO_FD, _NO_FD)
+            parents = self._pipe
+            self._unwatch_main_thread()
+            for fd in parents:
+                if self._is_of_pipe(fd):
+                    os.close(fd)
         self._register_with_multiprocessing()
+        # Forked in a thread, the child ends when that thread does: the threads of the pipeline would keep it alive.
+        main = threading.main_thread()
+        if _has_threads() and not isinstance(main, (threading._MainThread, threading._DummyThread)):  # type: ignore[attr-defined]
+            start_thread(self._end_after, main)
+
+    def _is_of_pipe(self, fd: int) -> bool:
+        """Whether a descriptor is still one of the pipe; the application may have closed it and opened another."""
+        with contextlib.suppress(OSError):
+            return self._pipe_stat is not None and os.path.samestat(os.fstat(fd), self._pipe_stat)
+        return False
+
+    def _end_after(self, thread: threading.Thread) -> None:
+        thread.join()
+        for other in threading.enumerate():
+            if not other.daemon:
+                other.join()
+        self._end(True)
+        os._exit(0)
 
     def _register_with_multiprocessing(self) -> None:
         # A child of multiprocessing's ends by os._exit(), after the finalizers that multiprocessing knows of; when it
@@ -292,6 +325,46 @@ def _in_main_thread() -> bool:
 
 def _is_default(handler: Any) -> bool:
     return isinstance(handler, int) and handler == _DEFAULT
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, 64)
+    except OSError:
+        return b""
+
+
+def _native_handler(number: int) -> int:
+    """The address of a signal's C handler; 0 for the default, or if it is unknown."""
+    return _call_native("PyOS_getsig", number)
+
+
+def _set_native_handler(number: int, address: int) -> int:
+    return _call_native("PyOS_setsig", number, address)
+
+
+def _call_native(name: str, number: int, *addresses: int) -> int:
+    """Call a function of Python's C API that returns an address; 0 also where there is no ctypes."""
+    try:
+        import ctypes
+
+        function = getattr(ctypes.pythonapi, name)
+    except (ImportError, AttributeError):
+        return 0
+    function.argtypes, function.restype = (ctypes.c_int, *[ctypes.c_void_p] * len(addresses)), ctypes.c_void_p
+    return function(number, *addresses) or 0
+
+
+def _call_in_main_thread(call: Callable[[object], int]) -> Any:
+    """Have a call made by the main thread, as soon as it runs Python code. The caller keeps what is returned."""
+    try:
+        import ctypes
+
+        pending = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(call)
+        ctypes.pythonapi.Py_AddPendingCall(pending, None)
+    except (ImportError, AttributeError):
+        return None
+    return pending
 
 
 def _may_hold_lock(frame: FrameType | None) -> bool:
@@ -327,6 +400,11 @@ def _ended_by_exception() -> bool:
         return False
     file = main.get("__file__")
     return not file or Path(code.co_filename).name == Path(file).name
+
+
+def _has_threads() -> bool:
+    """Whether threads are those of the system: gevent's and eventlet's share one, and a read would block them all."""
+    return isinstance(_thread.start_new_thread, BuiltinFunctionType)
 
 
 def start_thread(run: Callable[..., Any], *arguments: Any) -> bool:

@@ -105,7 +105,7 @@ class Job:
         """Do it, and wake the thread that waits."""
         try:
             self.succeeded = self.outlet.call(self._method)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.succeeded = False
             _logger.debug("%s could not be flushed: %s", self.outlet.signal, error, exc_info=True)
         finally:

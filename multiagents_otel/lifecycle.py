@@ -19,6 +19,7 @@ from multiagents_otel.local_log import warn_locally
 from multiagents_otel.logs.processor import WorkflowIds
 from multiagents_otel.telemetry.drops import DROPS
 from multiagents_otel.telemetry.forking import on_fork
+from multiagents_otel.telemetry.providers import attribute
 
 _logger = logging.getLogger("multiagents_otel")
 
@@ -124,15 +125,15 @@ def _parts(provider: Any) -> list[Any]:
         ("_multi_log_record_processor", "_log_record_processors"),
         ("_measurement_consumer", "_reader_storages"),
     ):
-        parts = functools.reduce(lambda held, name: getattr(held, name, None), path, provider)
+        parts = functools.reduce(attribute, path, provider)
         if parts is not None:
             return [part for part in parts if not isinstance(part, WorkflowIds)]
     return [provider]
 
 
 def _exporter_of(part: Any) -> Any:
-    holder = getattr(part, "_batch_processor", part)
-    return getattr(holder, "_exporter", getattr(holder, "span_exporter", None))
+    holder = attribute(part, "_batch_processor", part)
+    return attribute(holder, "_exporter", attribute(holder, "span_exporter"))
 
 
 def _watch_use(provider: Any) -> bool:
@@ -142,8 +143,8 @@ def _watch_use(provider: Any) -> bool:
         ("_multi_log_record_processor", "on_emit"),
         ("_measurement_consumer", "consume_measurement"),
     ):
-        if hasattr(getattr(provider, holder, None), method):
-            return before_first_call(getattr(provider, holder), method)
+        if attribute(owner := attribute(provider, holder), method) is not None:
+            return before_first_call(owner, method)
     return False
 
 
@@ -168,8 +169,7 @@ def before_first_call(owner: Any, method: str) -> bool:
 
 def resource_of(provider: Any) -> Resource | None:
     """The resource of one of the SDK's providers; None for any other's."""
-    holder = getattr(provider, "_sdk_config", provider)
-    resource = getattr(holder, "resource", None)
+    resource = attribute(attribute(provider, "_sdk_config", provider), "resource")
     return resource if isinstance(resource, Resource) else None
 
 

@@ -66,8 +66,8 @@ def record_process_metrics(meter_provider: Any = None) -> bool:
     config = {name: of for name, of in _CONFIG.items() if not any(fnmatchcase(name, glob) for glob in excluded)}
     try:
         ProcessMetrics(config=config).instrument(meter_provider=meter_provider)
-    except Exception:
-        _logger.warning("the process' own metrics could not be turned on", exc_info=True)
+    except Exception as error:
+        _logger.warning("the process' own metrics could not be turned on: %s: %s", type(error).__name__, error)
         return False
     return True
 

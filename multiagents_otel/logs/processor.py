@@ -10,6 +10,7 @@ from opentelemetry.sdk._logs import LogRecordProcessor
 from multiagents_otel import semconv
 from multiagents_otel.telemetry import current
 from multiagents_otel.telemetry.observers import OBSERVERS
+from multiagents_otel.telemetry.providers import attribute
 
 
 class WorkflowIds(LogRecordProcessor):
@@ -46,8 +47,8 @@ class WorkflowIds(LogRecordProcessor):
 
 def add_first(provider: Any) -> None:
     """Have a provider's records pass through a :class:`WorkflowIds`, before whatever exports them."""
-    several = getattr(provider, "_multi_log_record_processor", None)
-    add = getattr(provider, "add_log_record_processor", None)
+    several = attribute(provider, "_multi_log_record_processor")
+    add = attribute(provider, "add_log_record_processor")
     if several is None or add is None or any(isinstance(each, WorkflowIds) for each in _processors(several)):
         return
     add(WorkflowIds())

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
-from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger
+from opentelemetry._logs import Logger, LoggerProvider, NoOpLogger, SeverityNumber, get_logger_provider
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import NoOpTracer, Span, Tracer, TracerProvider
@@ -24,7 +24,7 @@ from multiagents_otel.telemetry.instruments import instruments_of
 from multiagents_otel.telemetry.ledger import Key
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.propagation import Delays, Propagation
-from multiagents_otel.telemetry.providers import is_set
+from multiagents_otel.telemetry.providers import from_provider, is_set
 from multiagents_otel.telemetry.starting import Starter
 from multiagents_otel.version import __version__
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from multiagents_otel.telemetry.execution import Execution
 
 _log = logging.getLogger("multiagents_otel")
+_SCOPE: Final = (semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
 
 _SUPPRESS_PLAIN = "suppress_instrumentation"  # set by opentelemetry.instrumentation.utils beside the API's own key
 
@@ -90,8 +91,9 @@ class Telemetry:
         self.passive = True
         self.settled = False
         self._tracer_provider = tracer_provider
-        self._logger = get_logger(
-            semconv.SCOPE_NAME, __version__, logger_provider=logger_provider, schema_url=semconv.SCHEMA_URL
+        logs: Any = logger_provider if logger_provider is not None else get_logger_provider()
+        self._logger: Logger = from_provider(
+            logs, "log events", lambda: logs.get_logger(*_SCOPE), lambda: NoOpLogger(*_SCOPE)
         )
         self.executing: set[Execution] = set()
         self.instruments.gauges[semconv.WORKER_ACTIVE.name] = self._executing
@@ -120,7 +122,7 @@ class Telemetry:
         provider = self._tracer_provider if self._tracer_provider is not None else trace.get_tracer_provider()
         there = is_set(provider)
         if there:
-            self.tracer = provider.get_tracer(semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
+            self.tracer = from_provider(provider, "spans", lambda: provider.get_tracer(*_SCOPE), NoOpTracer)
             self.starter = Starter(self.tracer)
             self.tracing = not isinstance(self.tracer, NoOpTracer)
             OBSERVERS.told_by(self.tracer)

@@ -14,6 +14,7 @@ from multiagents_otel.semconv import Instrument
 from multiagents_otel.telemetry.by_identity import ByIdentity
 from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.telemetry.ledger import Key, Ledger
+from multiagents_otel.telemetry.providers import from_provider
 from multiagents_otel.version import __version__
 
 if TYPE_CHECKING:
@@ -128,8 +129,13 @@ def instruments_of(provider: MeterProvider | None, *, messaging: bool = False) -
     provider = provider if provider is not None else get_meter_provider()
     instruments = _by_provider.get(provider)
     if instruments is None:
-        meter = provider.get_meter(semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
-        instruments = Instruments(meter, messaging=messaging)
+        scope = (semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
+        instruments = from_provider(
+            provider,
+            "metrics",
+            lambda: Instruments(provider.get_meter(*scope), messaging=messaging),
+            lambda: Instruments(NoOpMeter(*scope), messaging=messaging),
+        )
         _by_provider.set(provider, instruments)
     if messaging:
         instruments.add_messaging()

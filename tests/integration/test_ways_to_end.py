@@ -227,6 +227,55 @@ sys.stdin.readline()
     assert receiver.total("a.counter") == 5
 
 
+@pytest.mark.parametrize(("chain", "code"), [(True, -signal.SIGTERM), (False, 0)], ids=["ends", "lives on"])
+def test_a_signal_goes_on_to_a_handler_in_C(receiver: OtlpReceiver, chain: bool, code: int) -> None:
+    """Python shows the default for it, as faulthandler installs it."""
+    register = f"import faulthandler, signal; faulthandler.register(signal.SIGTERM, chain={chain})\n"
+    kill = "os.kill(os.getpid(), signal.SIGTERM)\n"
+    assert "Current thread" in ran(receiver, register + HEAD + kill, code_expected=code)
+    check_arrived(receiver)
+
+
+def test_a_signal_writes_into_no_file_of_a_daemon_that_has_closed_all_others(receiver: OtlpReceiver) -> None:
+    code = """
+import tempfile
+os.closerange(3, 1024)
+deadline = time.monotonic() + 60
+while (others := signal.set_wakeup_fd(-1)) != -1 and time.monotonic() < deadline:
+    signal.set_wakeup_fd(others)
+    time.sleep(0.01)
+files = [tempfile.TemporaryFile(buffering=0) for _ in range(16)]
+signal.signal(signal.SIGUSR1, lambda *_: None)
+os.kill(os.getpid(), signal.SIGUSR1)
+pid = os.fork()
+if not pid:
+    for file in files:
+        file.write(b"x")  # the child has each of them
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+assert [os.fstat(file.fileno()).st_size for file in files] == [1] * 16
+"""
+    ran(receiver, HEAD + code)
+    check_arrived(receiver)
+
+
+def test_threads_that_share_one_of_the_system_are_not_blocked(receiver: OtlpReceiver) -> None:
+    """As under gevent and eventlet: each runs until it switches, and a read of a pipe does not."""
+    code = """
+import _thread, os, threading
+shared, real_read = _thread.start_new_thread, os.read
+def start(run, arguments, *more):
+    return shared(lambda: run(*arguments), ())
+def read(fd, size):
+    if threading.current_thread() is not threading.main_thread():
+        print("blocked", flush=True)
+    return real_read(fd, size)
+_thread.start_new_thread, os.read = start, read
+"""
+    assert ran(receiver, code + HEAD + "import multiagents_otel; multiagents_otel.flush()") == "ready\n"
+    check_arrived(receiver)
+
+
 # --- children -------------------------------------------------------------------------------------
 
 CHILD = """
@@ -321,6 +370,23 @@ def test_the_workers_of_pools_are_flushed(receiver: OtlpReceiver, pool: str) -> 
     code = "\nimport concurrent.futures; context = multiprocessing.get_context('fork')\n"
     ran(receiver, HEAD + CHILD + code + pool)
     receiver.wait_for(lambda got: [span for span in got.spans if span.name == "child"])
+
+
+@pytest.mark.parametrize("end", ["work()", "work(); sys.exit()", "threading.Thread(target=work).start()", "pass"])
+def test_a_child_that_is_forked_in_a_thread_ends_with_the_thread(receiver: OtlpReceiver, end: str) -> None:
+    code = f"""
+def fork():
+    pid = os.fork()
+    if pid:
+        assert os.waitpid(pid, 0)[1] == 0
+    else:
+        {end}
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+"""
+    ran(receiver, HEAD + CHILD + code)
+    assert [span.name for span in receiver.spans] == ["a-span"] + ["child"] * (end != "pass")
 
 
 def test_a_child_of_multiprocessing_that_raises_has_crashed(receiver: OtlpReceiver) -> None:

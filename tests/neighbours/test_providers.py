@@ -58,3 +58,33 @@ def test_global_providers_of_any_kind_are_kept_and_used(kind: str) -> None:
         process.wait_ok(60)
         assert {"spans 1", "started 1"} <= set(process.lines)
         assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        "def __getattr__(self, name): raise RuntimeError('not here')",
+        "def __getattr__(self, name): return lambda scope: None  # an API of before the schema URL",
+        "def __getattr__(self, name): return lambda *scope, **more: None",
+        "def force_flush(self): raise SystemExit(3)",
+    ],
+    ids=["raises", "takes one argument", "returns None", "exits"],
+)
+def test_a_provider_that_can_not_be_used_stops_nothing(methods: str) -> None:
+    program = f"""
+import asyncio, logging, multiagents_otel
+logging.basicConfig(format="%(name)s %(levelname)s %(message)s")
+class Provider:
+    {methods}
+multiagents_otel.auto_instrument(tracer_provider=Provider(), meter_provider=Provider(), logger_provider=Provider())
+from tests.support.sagas import order_system
+async def main():
+    async with order_system() as system:
+        await system.wait_ended(await system.run())
+asyncio.run(main())
+print("flushed", multiagents_otel.flush())
+"""
+    with Process.python(program) as process:
+        process.wait_ok(60)
+        assert any(line.startswith("flushed ") for line in process.lines)
+        assert "Traceback" not in process.output
