@@ -198,7 +198,8 @@ def test_two_orchestrators_emit_no_second_root_with_other_ids_and_are_told(order
     assert len({(span.trace_id, span.span_id) for span in roots(spans)}) == len(by_trace(spans)) == 1
     assert orphans(spans) == []
     told = [
-        [line for line in process.lines if "or of the orchestrator runs beside" in line] for process in orchestrators
+        [line for line in process.lines if "runs the same worker or the same orchestrator" in line]
+        for process in orchestrators
     ]
     assert any(told)
     assert all(len(lines) == len(set(lines)) for lines in told)  # once for each worker

@@ -98,7 +98,9 @@ def test_a_wall_clock_that_is_set_an_hour_ahead_in_the_midst_stalls_nothing(orde
         assert longest_mean(receiver, f"multiagents.{metric}") < 60, metric
 
 
-@pytest.mark.parametrize("stopped", ["worker", "redis", "all"])
+@pytest.mark.parametrize(
+    "stopped", ["worker", pytest.param("redis", marks=pytest.mark.slow), pytest.param("all", marks=pytest.mark.slow)]
+)
 def test_what_others_pauses_stall_recovers_with_one_root_each(orders: Orders, stopped: str) -> None:
     receiver = orders.receiver
     worker, orchestrator = held_orders(orders)

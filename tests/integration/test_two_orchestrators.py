@@ -15,6 +15,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.integration.conftest import RESULTS, Orders, arrived
 from tests.support.ports import free_port
 from tests.support.processes import Process
@@ -99,6 +101,7 @@ def wait_exported(orders: Orders) -> None:
     settled(orders, lambda: len(roots(receiver.spans)) == ends(receiver) == claims(orders.redis))
 
 
+@pytest.mark.slow
 def test_each_of_200_workflows_ends_once_and_the_duplication_is_reported(orders: Orders) -> None:
     worker = orders.worker()
     both = [orders.orchestrator(stall_grace=GRACE), orders.orchestrator(count=2, stall_grace=GRACE)]
@@ -133,6 +136,7 @@ def test_one_of_two_killed_in_the_midst_each_workflow_still_ends_once(orders: Or
     orders.stop(both[1], worker)
 
 
+@pytest.mark.slow
 def test_a_paused_owner_does_not_record_an_end_that_another_has_recorded(orders: Orders) -> None:
     worker = orders.worker(env={"HOLD": "charge_payment"})
     both = [orders.orchestrator(stall_grace=GRACE), orders.orchestrator(count=2, stall_grace=GRACE)]
@@ -146,6 +150,7 @@ def test_a_paused_owner_does_not_record_an_end_that_another_has_recorded(orders:
     orders.stop(*both, worker)
 
 
+@pytest.mark.slow
 def test_each_workflow_ends_once_where_redis_may_not_be_asked_for_subscribers(orders: Orders) -> None:
     worker = orders.worker()
     both = [orders.orchestrator(stall_grace=GRACE), orders.orchestrator(count=2, stall_grace=GRACE)]
