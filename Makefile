@@ -18,7 +18,7 @@ COLLECTOR := collector-config/build
 MODULE := $(COLLECTOR)/go.mod $(COLLECTOR)/go.sum $(wildcard $(COLLECTOR)/*.go)
 
 # Where tests that take long stand: two processes then end at the same time.
-LONGEST_FIRST := $(wildcard $(addprefix tests/, sampling alerting collector stack matrix dashboards guide report))
+LONGEST_FIRST := $(wildcard $(addprefix tests/, sampling alerting collector stack matrix ends integration dashboards guide report))
 
 # The framework's source release: its guide, whose every snippet the tests run, and its examples.
 SOURCE := $(VENV)/framework-source/PKG-INFO
