@@ -21,7 +21,7 @@ from multiagents_otel.config import (
 from multiagents_otel.config.environment import corrected_environment
 from multiagents_otel.ending import ENDING
 from multiagents_otel.instrumentation import PROVIDERS, MultiAgentsInstrumentor
-from multiagents_otel.instrumentation.process_metrics import record_process_metrics
+from multiagents_otel.instrumentation.process_metrics import DISABLED, record_process_metrics, words_of
 from multiagents_otel.lifecycle import Lifecycle, resource_of
 from multiagents_otel.logs.writer import flush_writers
 from multiagents_otel.monitoring import Monitoring
@@ -212,8 +212,7 @@ def after_launcher() -> None:
 
 def _disabled() -> bool:
     """Whether the user has turned this instrumentation off for launchers."""
-    names = {name.strip() for name in os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")}
-    return not names.isdisjoint({"*", "multiagents"})
+    return not {"*", "multiagents"}.isdisjoint(words_of(DISABLED))
 
 
 def _watch(used: pipeline.Pipeline, flush_timeout: float) -> None:

@@ -370,7 +370,7 @@ class _Corrected:
                 return
             replaced, self._replaced = self._replaced, []
             for name, value, usable in reversed(replaced):
-                if os.environ.get(name) == usable:  # nobody has set it in the meantime
+                if os.environ.get(name) == usable:  # not set by another thread in the meantime
                     _set(name, value)
 
     def _report(self, message: str) -> None:

@@ -12,7 +12,7 @@ import psutil
 _logger = logging.getLogger("multiagents_otel")
 
 _EXCLUDED: Final = "OTEL_PYTHON_SYSTEM_METRICS_EXCLUDED_METRICS"
-_DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+DISABLED: Final = "OTEL_PYTHONDISABLED_INSTRUMENTATIONS"
 
 _CONFIG: Final[dict[str, list[str] | None]] = {
     "process.context_switches": ["involuntary", "voluntary"],
@@ -33,9 +33,9 @@ def record_process_metrics(meter_provider: Any = None) -> bool:
     """Have the process told of; whether that could be done.
 
     Not if the package is not installed, if the user has turned it on already, or has disabled it
-    (``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS``). ``OTEL_PYTHON_SYSTEM_METRICS_EXCLUDED_METRICS`` holds.
+    (``OTEL_PYTHONDISABLED_INSTRUMENTATIONS``). ``OTEL_PYTHON_SYSTEM_METRICS_EXCLUDED_METRICS`` holds.
     """
-    if "system_metrics" in _words(_DISABLED):
+    if "system_metrics" in words_of(DISABLED):
         return False
     try:
         from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
@@ -62,7 +62,7 @@ def record_process_metrics(meter_provider: Any = None) -> bool:
         @_proc.setter
         def _proc(self, _process: psutil.Process) -> None: ...
 
-    excluded = _words(_EXCLUDED)
+    excluded = words_of(_EXCLUDED)
     config = {name: of for name, of in _CONFIG.items() if not any(fnmatchcase(name, glob) for glob in excluded)}
     try:
         ProcessMetrics(config=config).instrument(meter_provider=meter_provider)
@@ -72,5 +72,5 @@ def record_process_metrics(meter_provider: Any = None) -> bool:
     return True
 
 
-def _words(variable: str) -> list[str]:
+def words_of(variable: str) -> list[str]:
     return [word for part in os.environ.get(variable, "").split(",") if (word := part.strip())]

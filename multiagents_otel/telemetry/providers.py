@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("multiagents_otel")
 
-# A provider of another library may be a proxy too and be called so: the API's own placeholders are told by their class.
+# A provider of another library may be a proxy too and be called so: the API's own placeholders are known by class.
 _PLACEHOLDERS: Final[tuple[type, ...]] = (
     trace.ProxyTracerProvider,
     *(
