@@ -12,7 +12,7 @@ import psutil
 _logger = logging.getLogger("multiagents_otel")
 
 _EXCLUDED: Final = "OTEL_PYTHON_SYSTEM_METRICS_EXCLUDED_METRICS"
-DISABLED: Final = "OTEL_PYTHONDISABLED_INSTRUMENTATIONS"
+DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 
 _CONFIG: Final[dict[str, list[str] | None]] = {
     "process.context_switches": ["involuntary", "voluntary"],
@@ -33,7 +33,7 @@ def record_process_metrics(meter_provider: Any = None) -> bool:
     """Have the process told of; whether that could be done.
 
     Not if the package is not installed, if the user has turned it on already, or has disabled it
-    (``OTEL_PYTHONDISABLED_INSTRUMENTATIONS``). ``OTEL_PYTHON_SYSTEM_METRICS_EXCLUDED_METRICS`` holds.
+    (``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS``). ``OTEL_PYTHON_SYSTEM_METRICS_EXCLUDED_METRICS`` holds.
     """
     if "system_metrics" in words_of(DISABLED):
         return False
