@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from time import perf_counter_ns, time_ns
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry.context import Context, get_current
 
-from multiagents_otel.telemetry import current
 from multiagents_otel.telemetry.failure import Failure
 from multiagents_otel.telemetry.json_values import name_of
 from multiagents_otel.telemetry.workflow import Workflow
@@ -68,9 +66,6 @@ class Call:
             workflow.saga = workflow.recorded_exception = None
         self.transaction_id = getattr(self.saga, "transaction_id", None)
         self.saga = self.result = self.failure = self.swallowed = self.orchestrator = None
-
-
-CALL: Final[ContextVar[Call | None]] = current.CALL
 
 
 def definition_of(orchestrator: Any) -> str:

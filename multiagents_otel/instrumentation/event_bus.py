@@ -13,15 +13,14 @@ from opentelemetry import context as context_api
 from opentelemetry.context import Context
 
 from multiagents_otel import semconv
+from multiagents_otel.core.scope import FRAME, Entry
 from multiagents_otel.instrumentation.handlers import Handlers
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.telemetry.bus import Buses, BusInfo
 from multiagents_otel.telemetry.by_identity import ByIdentity
 from multiagents_otel.telemetry.core import Telemetry
-from multiagents_otel.telemetry.delivery import INCOMING
-from multiagents_otel.telemetry.inside import inside
 from multiagents_otel.telemetry.lag import LoopLag
-from multiagents_otel.telemetry.sending import SENDING, Sending
+from multiagents_otel.telemetry.sending import Sending
 from multiagents_otel.telemetry.workflows import Workflows
 
 REDIS_BUS_MODULE: Final = "multiagents.event_bus.redis_bus"
@@ -175,7 +174,7 @@ class EventBusInstrumentation:
         if type(event_type) is not str or not (type(data) is dict or isinstance(data, Mapping)):
             return None
         telemetry = self._telemetry
-        outer = SENDING.get()
+        outer: Sending | None = FRAME.get().sending
         if outer is not None and outer.bus is bus and outer.continues(data):
             return None
         if telemetry.idle and not context_api.get_current():
@@ -249,18 +248,18 @@ class EventBusInstrumentation:
         async def answered(
             client: Any, sending: Sending, answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> Any:
-            with inside(_without_redis()):
+            with Entry(None, _without_redis()):
                 receivers = await answer
             reached(client, sending, receivers, args, kwargs)
             return receivers
 
         @functools.wraps(original)
         def publish(client: Any, *args: Any, **kwargs: Any) -> Any:
-            sending = SENDING.get() if switch.on else None
+            sending: Sending | None = FRAME.get().sending if switch.on else None
             if sending is None or not _sends_through(sending.bus, client):
                 return original(client, *args, **kwargs)
             # A user's own bus may have a client that is not async: it has published when the call returns.
-            with inside(_without_redis()):
+            with Entry(None, _without_redis()):
                 answer = original(client, *args, **kwargs)
             if asyncio.iscoroutine(answer):
                 return answered(client, sending, answer, args, kwargs)
@@ -275,7 +274,7 @@ class EventBusInstrumentation:
 
         @functools.wraps(original)
         async def quiet(*args: Any, **kwargs: Any) -> Any:
-            with inside(_without_redis() if switch.on else None):
+            with Entry(None, _without_redis() if switch.on else None):
                 return await original(*args, **kwargs)
 
         return quiet
@@ -337,7 +336,7 @@ class EventBusInstrumentation:
                 self._info(bus)
             except Exception:
                 guard.caught("event_bus")
-            with inside(None, INCOMING, message):
+            with Entry(FRAME.get().with_incoming(message)):
                 return await original(bus, message)
 
         return _handle_message

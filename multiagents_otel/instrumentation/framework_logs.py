@@ -6,15 +6,14 @@ import functools
 import sys
 import weakref
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any, Final
 
+from multiagents_otel.core.scope import LOG_TAKEN, restore
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.logs.otel import OtelLogger
 from multiagents_otel.logs.record import Record, level_of
 from multiagents_otel.logs.structlog_chain import Chain, Exporter
 from multiagents_otel.telemetry.core import Telemetry
-from multiagents_otel.telemetry.inside import given_back
 
 _BASE_WORKER: Final = "multiagents.worker_sdk.base_worker"
 MODULES: Final = (
@@ -25,9 +24,6 @@ MODULES: Final = (
     "multiagents.worker_sdk.worker_manager",
 )
 _LOGGERS: Final = "multiagents.monitoring.loggers"
-
-_taken: ContextVar[list[bool] | None] = ContextVar("multiagents_otel_log_taken", default=None)
-"""Inside a CompositeLogger's call: whether one of its loggers has taken the record."""
 
 
 class FrameworkLogs:
@@ -114,17 +110,17 @@ class FrameworkLogs:
 
         @functools.wraps(original)
         async def log(*args: Any, **kwargs: Any) -> Any:
-            token = _taken.set([]) if switch.on and _taken.get() is None else None
+            token = LOG_TAKEN.set([]) if switch.on and LOG_TAKEN.get() is None else None
             try:
                 return await original(*args, **kwargs)
             finally:
                 if token is not None:
-                    given_back(_taken, token)
+                    restore(LOG_TAKEN, token)
 
         return log
 
     def _export(self, level: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        taken = _taken.get()
+        taken = LOG_TAKEN.get()
         if taken is not None:
             if taken:
                 return

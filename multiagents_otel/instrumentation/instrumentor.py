@@ -18,6 +18,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from multiagents_otel import semconv
 from multiagents_otel.config import Configuration, MonitoringConfig, Options, Patterns, configuration_in_force, given
+from multiagents_otel.core import scope
 from multiagents_otel.ending import ENDING
 from multiagents_otel.instrumentation.builtins import BuiltinReplacement
 from multiagents_otel.instrumentation.event_bus import REDIS_BUS_MODULE, EventBusInstrumentation
@@ -31,7 +32,6 @@ from multiagents_otel.instrumentation.worker import WorkerInstrumentation
 from multiagents_otel.instrumentation.workflow import WorkflowInstrumentation
 from multiagents_otel.lifecycle import before_first_call
 from multiagents_otel.logs.processor import add_first
-from multiagents_otel.telemetry import in_force
 from multiagents_otel.telemetry.bus import Buses, BusInfo
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.forking import on_fork
@@ -70,7 +70,8 @@ class _Instrumentation:
         SYSTEM.install(self.telemetry.instruments)
         ENDING.watch()
         self.telemetry.instruments.gauges[semconv.PROCESS_RUNNING.name] = self._running
-        in_force.enter(self.telemetry, self.workflows.in_flight, self.buses.buses)
+        telemetry, in_flight = self.telemetry, self.workflows.in_flight
+        scope.activate(scope.Instrumentation(telemetry.instruments, in_flight, telemetry.executing, self.buses.buses))
 
     def _running(self) -> dict[tuple[str, ...], int]:
         if not ENDING.in_use:
@@ -122,7 +123,7 @@ class _Instrumentation:
 
     def remove(self) -> list[Handler]:
         """Take everything out; returns the handlers that could not be reached and now only pass through."""
-        in_force.leave()
+        scope.activate(None)
         handlers, replacements = self.buses.handlers.alive, self.patches.replacements()
         self.patches.undo()
         self.buses.release(replacements)

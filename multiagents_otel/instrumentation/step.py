@@ -11,17 +11,18 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 
 from multiagents_otel import semconv
+from multiagents_otel.core.scope import FRAME, Entry
 from multiagents_otel.instrumentation.arguments import argument
-from multiagents_otel.instrumentation.call import CALL, definition_of
+from multiagents_otel.instrumentation.call import Call, definition_of
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.instrumentation.swallowed import telling_error
 from multiagents_otel.semconv import WorkflowStatus
 from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
+from multiagents_otel.telemetry.delivery import Delivery
 from multiagents_otel.telemetry.failure import Failure, failure_of
-from multiagents_otel.telemetry.inside import inside
 from multiagents_otel.telemetry.json_values import name_of
 from multiagents_otel.telemetry.propagation import told_seconds
-from multiagents_otel.telemetry.sending import DELIVERY, STAGE, Stage
+from multiagents_otel.telemetry.sending import Stage
 from multiagents_otel.telemetry.workflow import Step, Workflow, elapsed, from_metadata, utc_ns
 from multiagents_otel.telemetry.workflows import Workflows
 
@@ -60,7 +61,7 @@ class StepInstrumentation:
                 try:
                     workflow = self._begun(orchestrator, argument(args, kwargs, 0, "context"))
                     if workflow is not None:
-                        within = inside(workflow.within(get_current()), STAGE, Stage(workflow))
+                        within = Entry(FRAME.get().with_stage(Stage(workflow)), workflow.within(get_current()))
                 except Exception:
                     guard.caught("workflow")
             if within is None:
@@ -71,7 +72,7 @@ class StepInstrumentation:
         return _publish_status_event
 
     def _begun(self, orchestrator: Any, saga: Any) -> Workflow | None:
-        call = CALL.get()
+        call: Call | None = FRAME.get().call
         if call is None or saga is None:
             return None
         if call.starting and call.workflow is None:
@@ -96,7 +97,7 @@ class StepInstrumentation:
                     if saga is not None and step is not None:
                         stage = self._start_step(orchestrator, saga, step)
                     if stage is not None:
-                        within = inside(_within_step(stage), STAGE, stage)
+                        within = Entry(FRAME.get().with_stage(stage), _within_step(stage))
                 except Exception:
                     guard.caught("step")
             if stage is None or within is None:
@@ -112,11 +113,11 @@ class StepInstrumentation:
         return _execute_step
 
     def _start_step(self, orchestrator: Any, saga: Any, step: Any) -> Stage | None:
-        outer = STAGE.get()
+        outer: Stage | None = FRAME.get().stage
         if outer is not None and outer.awaits(saga.transaction_id, name_of(step.name)):
             return None  # a subclass that calls super(): the same step
         self._begun(orchestrator, saga)
-        call = CALL.get()
+        call: Call | None = FRAME.get().call
         if call is not None and call.ended:
             return None
         workflow = self._workflows.find(saga, adopt=call is not None)
@@ -154,7 +155,7 @@ class StepInstrumentation:
                 try:
                     workflow = self._compensating(argument(args, kwargs, 0, "context"))
                     if workflow is not None:
-                        within = inside(None, STAGE, Stage(workflow))
+                        within = Entry(FRAME.get().with_stage(Stage(workflow)))
                 except Exception:
                     guard.caught("workflow")
             if within is None:
@@ -165,7 +166,7 @@ class StepInstrumentation:
         return _trigger_compensations
 
     def _compensating(self, saga: Any) -> Workflow | None:
-        call = CALL.get()
+        call: Call | None = FRAME.get().call
         if call is None or saga is None:
             return None
         if call.ended:
@@ -187,7 +188,7 @@ class StepInstrumentation:
         @functools.wraps(original)
         def record(saga: Any, step_name: Any, *args: Any, **kwargs: Any) -> Any:
             step = None
-            if switch.on and CALL.get() is not None:
+            if switch.on and FRAME.get().call is not None:
                 try:
                     step = self._step_of(saga, step_name)  # before the saga forgets which command it waits for
                 except Exception:
@@ -203,21 +204,23 @@ class StepInstrumentation:
         return record
 
     def _step_of(self, saga: Any, step_name: object) -> tuple[Workflow, Step] | None:
-        call = CALL.get()
+        call: Call | None = FRAME.get().call
         if call is None or call.ended:
             return None
         workflow = call.workflow = self._workflows.find(saga, adopt=True)
-        delivery = DELIVERY.get()
+        delivery: Delivery | None = FRAME.get().delivery
         if workflow is not None and delivery is not None and delivery.kept:
             self._workflows.keep(workflow)
         step = workflow.step(step_name, call.command_id) if workflow is not None else None
         return (workflow, step) if workflow is not None and step is not None else None
 
     def _end_step(self, workflow: Workflow, step: Step, *, failed: bool) -> None:
-        call, delivery = CALL.get(), DELIVERY.get()
+        frame = FRAME.get()
+        call: Call | None = frame.call
+        delivery: Delivery | None = frame.delivery
         failure: Failure | None = None
         if failed:
-            stage = STAGE.get()
+            stage: Stage | None = frame.stage
             if step.failure is not None:
                 failure = step.failure  # its command's publish failed
             elif stage is not None and stage.step is step and stage.swallowed is not None:
@@ -239,7 +242,7 @@ class StepInstrumentation:
         """The orchestrator swallows what goes wrong inside it: here it is seen, by the innermost that it is about."""
 
         def swallowed(exception: BaseException) -> None:
-            stage, call = STAGE.get(), CALL.get()
+            stage, call = FRAME.get().stage, FRAME.get().call
             if stage is not None and stage.step is not None:
                 stage.swallowed = exception
             elif call is not None and (call.workflow is None or call.workflow.recorded_exception is not exception):

@@ -11,6 +11,7 @@ from typing import Any, Final
 import wrapt
 
 from multiagents_otel import semconv
+from multiagents_otel.core.scope import FRAME, Entry
 from multiagents_otel.instrumentation.arguments import argument, with_argument
 from multiagents_otel.instrumentation.builtins import BuiltinReplacement
 from multiagents_otel.instrumentation.event_bus import EventBusInstrumentation
@@ -22,8 +23,6 @@ from multiagents_otel.telemetry.by_identity import ByIdentity
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import Delivery
 from multiagents_otel.telemetry.execution import Execution, WorkerProxy
-from multiagents_otel.telemetry.inside import given_back
-from multiagents_otel.telemetry.sending import DELIVERY
 
 DECORATORS_MODULE: Final = "multiagents.worker_sdk.decorators"
 
@@ -121,18 +120,18 @@ class WorkerInstrumentation:
                     self.adopt(manager)
             except Exception:
                 telemetry.guard.caught("event_bus")
-            delivery = DELIVERY.get()
-            token = None
+            delivery: Delivery | None = FRAME.get().delivery
+            entry = None
             if delivery is None or delivery.claimed or not delivery.deferred:
                 # The bus gave it to a handler that is not wrapped.
                 worker, event_data = argument(args, kwargs, 0, "worker"), argument(args, kwargs, 1, "event_data")
                 delivery = self._deliver(manager, worker, event_data)
-                token = DELIVERY.set(delivery) if delivery is not None else None
+                entry = Entry(FRAME.get().with_delivery(delivery)).__enter__() if delivery is not None else None
             try:
                 result = await original(manager, *args, **kwargs)
             finally:
-                if token is not None:
-                    given_back(DELIVERY, token)
+                if entry is not None:
+                    entry.leave()
             if delivery is not None and delivery.swallowed is not None and not delivery.ended:
                 try:  # the command could not be read: no task was started
                     delivery.begin()
@@ -188,7 +187,7 @@ class WorkerInstrumentation:
         return _execute_worker_with_timeout
 
     def _begin(self, worker: Any, command: Any) -> Execution | None:
-        delivery = DELIVERY.get()
+        delivery: Delivery | None = FRAME.get().delivery
         if delivery is None or delivery.claimed or not delivery.deferred:
             return None
         return Execution(self._telemetry, worker.get_worker_type(), command.timeout_seconds, delivery)
@@ -203,7 +202,7 @@ class WorkerInstrumentation:
         """``_handle_command`` swallows what goes wrong and logs it: that is where it can be seen."""
 
         def swallowed(exception: BaseException) -> None:
-            delivery = DELIVERY.get()
+            delivery: Delivery | None = FRAME.get().delivery
             if delivery is not None and delivery.deferred and not delivery.claimed:
                 delivery.swallowed = exception
 

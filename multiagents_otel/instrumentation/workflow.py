@@ -8,8 +8,9 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from multiagents_otel import semconv
+from multiagents_otel.core.scope import FRAME, Entry
 from multiagents_otel.instrumentation.arguments import argument
-from multiagents_otel.instrumentation.call import CALL, Call, definition_of
+from multiagents_otel.instrumentation.call import Call, definition_of
 from multiagents_otel.instrumentation.event_bus import EventBusInstrumentation
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.instrumentation.step import ORCHESTRATOR_MODULE
@@ -17,13 +18,12 @@ from multiagents_otel.processing.redaction import scrub
 from multiagents_otel.semconv import WorkflowStatus
 from multiagents_otel.telemetry.by_identity import ByIdentity
 from multiagents_otel.telemetry.core import Telemetry
+from multiagents_otel.telemetry.delivery import Delivery
 from multiagents_otel.telemetry.event import text
 from multiagents_otel.telemetry.failure import Failure, failure_of
-from multiagents_otel.telemetry.inside import inside
 from multiagents_otel.telemetry.json_values import name_of
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.propagation import told_name
-from multiagents_otel.telemetry.sending import DELIVERY
 from multiagents_otel.telemetry.workflows import ENDED_STATES, Workflows
 
 
@@ -96,7 +96,7 @@ class WorkflowInstrumentation:
                 self.adopt(orchestrator)
             if any(ref() is orchestrator for ref in self._unseen):
                 return None
-            outer = CALL.get()
+            outer: Call | None = FRAME.get().call
             if result is not None and outer is not None and outer.result is result:
                 return None  # a subclass that calls super(): the same call
             return Call(orchestrator, result, starting=starting)
@@ -115,7 +115,7 @@ class WorkflowInstrumentation:
             if call is None:
                 return await original(orchestrator, *args, **kwargs)
             try:
-                with inside(None, CALL, call):
+                with Entry(FRAME.get().with_call(call)):
                     result = await original(orchestrator, *args, **kwargs)
             except Exception as exception:
                 try:
@@ -168,7 +168,7 @@ class WorkflowInstrumentation:
             if call is None:
                 return await original(orchestrator, *args, **kwargs)
             try:
-                with inside(None, CALL, call):
+                with Entry(FRAME.get().with_call(call)):
                     result = await original(orchestrator, *args, **kwargs)
             except Exception as exception:
                 self._cancelled(call, exception)
@@ -214,7 +214,7 @@ class WorkflowInstrumentation:
             except Exception:
                 guard.caught("workflow")
             try:
-                with inside(None, CALL, call):
+                with Entry(FRAME.get().with_call(call)):
                     return await original(orchestrator, *args, **kwargs)
             finally:  # also when it was cancelled while it told of the workflow's end
                 self._settle(call)
@@ -226,7 +226,7 @@ class WorkflowInstrumentation:
         """A call returned: see whether its workflow ended."""
         try:
             workflow, exception = call.workflow, call.swallowed
-            delivery = DELIVERY.get()
+            delivery: Delivery | None = FRAME.get().delivery
             if exception is not None and delivery is not None:
                 delivery.swallowed = exception
             if workflow is None or call.ended:
@@ -258,7 +258,7 @@ class WorkflowInstrumentation:
 
         @functools.wraps(original)
         async def _load_context(orchestrator: Any, *args: Any, **kwargs: Any) -> Any:
-            call = CALL.get() if switch.on else None
+            call: Call | None = FRAME.get().call if switch.on else None
             if call is None or call.loading:  # a subclass that calls super(): what it gives back itself is looked at
                 return await original(orchestrator, *args, **kwargs)
             call.loading = True
@@ -276,7 +276,7 @@ class WorkflowInstrumentation:
 
     def _loaded(self, orchestrator: Any, call: Call, saga: Any) -> None:
         """See of a saga that was loaded whether it has ended, and whether this result is the one it waits for."""
-        delivery = DELIVERY.get()
+        delivery: Delivery | None = FRAME.get().delivery
         worker = delivery.message.worker if delivery is not None else ""
         if saga is None:
             if call.command_id is not None:
@@ -302,7 +302,7 @@ class WorkflowInstrumentation:
     def _count_stale(self, worker: str) -> None:
         label = self._telemetry.ledger.worker(worker)
         self._telemetry.ledger.add(semconv.EVENTS_STALE, (label,))
-        if OBSERVERS and (delivery := DELIVERY.get()) is not None and not delivery.message.excluded:
+        if OBSERVERS and (delivery := FRAME.get().delivery) is not None and not delivery.message.excluded:
             self._telemetry.tell("stale", delivery.message)
         self._telemetry.warn_once(
             f"stale {label}",
@@ -321,7 +321,7 @@ def _waits_for(saga: Any, command_id: str) -> bool:
 
 def _failure_of_result(result: MutableMapping[str, Any]) -> Failure:
     """Why a result says that its step failed: the cause travels in the carrier, the framework tells its own class."""
-    delivery = DELIVERY.get()
+    delivery: Delivery | None = FRAME.get().delivery
     error = told_name(delivery.message.fields, semconv.CARRIER_ERROR_TYPE) if delivery is not None else None
     details = result.get("error_details")
     if error is None and isinstance(details, dict):

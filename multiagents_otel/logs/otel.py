@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextvars import ContextVar
 from typing import Any, Final
 
 from opentelemetry._logs import Logger as ApiLogger
@@ -15,6 +14,7 @@ from opentelemetry._logs import (
 )
 
 from multiagents_otel import semconv
+from multiagents_otel.core.scope import EMITTING
 from multiagents_otel.logs.logger import Logger
 from multiagents_otel.logs.record import Record
 from multiagents_otel.logs.rendering import as_json, told
@@ -28,8 +28,6 @@ _SEVERITIES: Final = {
     logging.ERROR: SeverityNumber.ERROR,
     logging.CRITICAL: SeverityNumber.FATAL,
 }
-
-_emitting: ContextVar[bool] = ContextVar("multiagents_otel_emitting", default=False)
 
 
 class OtelLogger(Logger):
@@ -69,9 +67,9 @@ class OtelLogger(Logger):
     def emit(self, record: Record) -> None:
         """Emit a record."""
         logger = self._logger or self._find()
-        if logger is None or _emitting.get():
+        if logger is None or EMITTING.get():
             return
-        token = _emitting.set(True)  # a log processor may log through this very logger
+        token = EMITTING.set(True)  # a log processor may log through this very logger
         try:
             severity = _SEVERITIES[record.level]
             logger.emit(
@@ -83,7 +81,7 @@ class OtelLogger(Logger):
                 attributes=_attributes(record),
             )
         finally:
-            _emitting.reset(token)
+            EMITTING.reset(token)
 
     def _find(self) -> ApiLogger | None:
         """The provider's logger, once there is a provider."""

@@ -8,7 +8,7 @@ from opentelemetry import trace
 from opentelemetry.sdk._logs import LogRecordProcessor
 
 from multiagents_otel import semconv
-from multiagents_otel.telemetry import current
+from multiagents_otel.core import scope
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.providers import attribute
 
@@ -24,12 +24,10 @@ class WorkflowIds(LogRecordProcessor):
         try:
             record = log_record.log_record
             if not record.trace_id:
-                span = trace.get_current_span(current.context()).get_span_context()
+                span = trace.get_current_span(scope.context()).get_span_context()
                 record.trace_id, record.span_id, record.trace_flags = span.trace_id, span.span_id, span.trace_flags
             attributes = record.attributes
-            if (transaction := current.transaction_id()) is not None and semconv.TRANSACTION_ID not in (
-                attributes or ()
-            ):
+            if (transaction := scope.transaction_id()) is not None and semconv.TRANSACTION_ID not in (attributes or ()):
                 if attributes is None:
                     record.attributes = {semconv.TRANSACTION_ID: transaction}
                 else:

@@ -10,8 +10,8 @@ from time import time_ns
 from traceback import TracebackException
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from multiagents_otel.core import scope
 from multiagents_otel.logs.plain import plain_fields, text_of
-from multiagents_otel.telemetry import current
 from multiagents_otel.telemetry.failure import type_name
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Record:
         """
         self.time_ns = time_ns()
         self.level = level
-        self.context = current.context()
+        self.context = scope.context()
         error = fields.pop("error", None)
         message = args[0] if args else fields.pop("message", "")
         for argument in args[1:]:
@@ -129,7 +129,7 @@ class Record:
         self.fields, self.size = plain_fields(fields)
         self.size += len(self.message) + 256
         self.error = _captured(error) if error is not None else None
-        self.transaction_id = current.transaction_id() or _told(self.fields)
+        self.transaction_id = scope.transaction_id() or _told(self.fields)
         self.caller = _caller() if caller else None
         self.told: Told | None = None
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 from opentelemetry import trace
 
 from multiagents_otel import semconv
+from multiagents_otel.core import scope
 from multiagents_otel.logs.otel import OtelLogger
 from multiagents_otel.logs.record import LEVELS, Record
 from multiagents_otel.logs.rendering import SPAN_ID, TRACE_ID
-from multiagents_otel.telemetry import current
 
 _PAYLOADS: Final = ("context", "data", "event_data", "item", "payload", "result")
 """The keys under which the framework logs whole payloads, prompts and results: they stay in the process."""
@@ -35,11 +35,11 @@ def structlog_processor(logger: Any, method_name: str, event_dict: Any) -> Any:
     application's own loggers carry them too. Keys that are there already stay.
     """
     if isinstance(event_dict, MutableMapping):
-        span = trace.get_current_span(current.context()).get_span_context()
+        span = trace.get_current_span(scope.context()).get_span_context()
         if span.is_valid:
             event_dict.setdefault(TRACE_ID, trace.format_trace_id(span.trace_id))
             event_dict.setdefault(SPAN_ID, trace.format_span_id(span.span_id))
-        transaction = current.transaction_id() or event_dict.get("transaction_id")
+        transaction = scope.transaction_id() or event_dict.get("transaction_id")
         if isinstance(transaction, str):
             event_dict.setdefault(semconv.TRANSACTION_ID, transaction)
     return event_dict

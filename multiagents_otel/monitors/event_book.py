@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from enum import Enum
 from time import perf_counter_ns
 from typing import Any, Final
@@ -12,6 +11,7 @@ from typing import Any, Final
 from opentelemetry.trace import SpanContext
 
 from multiagents_otel import semconv
+from multiagents_otel.core.scope import LAST_COMMAND
 from multiagents_otel.monitors.traces import Traces
 from multiagents_otel.monitors.tracked import UNKNOWN, Events, Key, Tracked
 from multiagents_otel.monitors.windows import Windows
@@ -45,11 +45,6 @@ STAGES: Final[dict[str, str]] = {
     UNKNOWN: semconv.CANCELLED,
 }
 """The last stage of what ended so."""
-
-LAST_COMMAND: ContextVar[tuple[str, str] | None] = ContextVar("multiagents_otel_last_command", default=None)
-"""The command that the framework's callbacks last told the end of in this task, and its outcome: what is published
-next in this task is its result, whose event a callback does not show."""
-
 
 VERDICTS: Final[dict[str, str | None]] = {
     semconv.COMMAND_EVENT: None,

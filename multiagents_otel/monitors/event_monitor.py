@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace
 
 from multiagents_otel import semconv
+from multiagents_otel.core.scope import LAST_COMMAND
 from multiagents_otel.monitors import event_spans, reports
 from multiagents_otel.monitors.event_book import (
     CUSTOM,
-    LAST_COMMAND,
     OUTCOMES,
     PUBLISHED,
     RECEIVED,

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from opentelemetry.sdk.trace import SpanProcessor
 
 from multiagents_otel import framework_interfaces
+from multiagents_otel.core.scope import FRAME
 from multiagents_otel.monitors.windows import Windows
 from multiagents_otel.telemetry.observers import OBSERVERS, Observer
-from multiagents_otel.telemetry.sending import DELIVERY, EXECUTION, SENDING
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -74,8 +74,9 @@ def nothing() -> None:
 
 def in_operation(event_id: object) -> bool:
     """Whether an operation of this event is under way here: it tells of the event itself."""
-    sending, delivery, execution = SENDING.get(), DELIVERY.get(), EXECUTION.get()
-    return (
+    frame = FRAME.get()
+    sending, delivery, execution = frame.sending, frame.delivery, frame.execution
+    return bool(
         (sending is not None and sending.event.id == event_id)
         or (execution is not None and execution.delivery.message.id == event_id)
         or (delivery is not None and not delivery.deferred and delivery.message.id == event_id)

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import psutil
 from opentelemetry import context as context_api
 
-from multiagents_otel.telemetry import in_force
+from multiagents_otel.core import scope
 from multiagents_otel.telemetry.system import CpuUsage, NetworkBytes, Seen, clients_of, memory_percent
 
 _REDIS_SECONDS: Final = 1.0
@@ -87,14 +87,14 @@ class Sampler:
             network_bytes_sent=sent,
             network_bytes_received=received,
             active_connections=clients_of([seen]),
-            event_queue_size=in_force.unfinished_commands(),
+            event_queue_size=scope.unfinished_commands(),
             cpu_percent=self._process.percent(),
             memory_rss_mb=memory.rss / _MEBIBYTE if memory else None,
             memory_vms_mb=memory.vms / _MEBIBYTE if memory else None,
         ), seen
 
     def _urls(self) -> list[str]:
-        urls = [getattr(bus, "redis_url", None) for bus in in_force.buses()]
+        urls = [getattr(bus, "redis_url", None) for bus in scope.buses()]
         return [url for url in (self._redis_url, *urls) if isinstance(url, str)]
 
 

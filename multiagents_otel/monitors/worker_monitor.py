@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.trace import StatusCode
 
 from multiagents_otel import semconv
+from multiagents_otel.core.scope import LAST_COMMAND
 from multiagents_otel.monitors import worker_reports
-from multiagents_otel.monitors.event_book import LAST_COMMAND, error_text
+from multiagents_otel.monitors.event_book import error_text
 from multiagents_otel.monitors.health import LEVELS, RECENT_MINUTES, Thresholds, rate_level
 from multiagents_otel.monitors.monitor import Monitor, harmless, harmless_async, in_operation, nothing
 from multiagents_otel.monitors.numbers import milliseconds, number

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry._logs import Logger, LoggerProvider, NoOpLogger, SeverityNumber, get_logger_provider
@@ -27,9 +27,6 @@ from multiagents_otel.telemetry.propagation import Delays, Propagation
 from multiagents_otel.telemetry.providers import from_provider, is_set
 from multiagents_otel.telemetry.starting import Starter
 from multiagents_otel.version import __version__
-
-if TYPE_CHECKING:
-    from multiagents_otel.telemetry.execution import Execution
 
 _log = logging.getLogger("multiagents_otel")
 _SCOPE: Final = (semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
@@ -55,7 +52,7 @@ class Telemetry:
         pins: whether a span can be sampled that the provider's sampler has dropped, or would drop.
         keeps_errors: whether that is done where something failed.
         passive: neither spans nor metrics can be recorded: patched calls only hand context on.
-        executing: the executions of workers under way.
+        executing: worker and command id of each execution under way.
         settled: the providers are there; until then :meth:`settle` looks for them at each patched call.
     """
 
@@ -95,7 +92,7 @@ class Telemetry:
         self._logger: Logger = from_provider(
             logs, "log events", lambda: logs.get_logger(*_SCOPE), lambda: NoOpLogger(*_SCOPE)
         )
-        self.executing: set[Execution] = set()
+        self.executing: dict[object, tuple[str, str | None]] = {}
         self.instruments.gauges[semconv.WORKER_ACTIVE.name] = self._executing
         self.instruments.gauges[semconv.WORKER_HEALTH.name] = OBSERVERS.worker_health
         self.instruments.readings[semconv.OTEL_DROPPED.name] = DROPS.counts
@@ -106,8 +103,8 @@ class Telemetry:
 
     def _executing(self) -> dict[Key, int]:
         counts: dict[Key, int] = {}
-        for execution in self.executing.copy():
-            counts[execution.label,] = counts.get((execution.label,), 0) + 1
+        for worker, _command in list(self.executing.values()):
+            counts[worker,] = counts.get((worker,), 0) + 1
         return counts
 
     @property

@@ -10,8 +10,8 @@ from typing import Any, Final
 from opentelemetry.metrics import Meter, MeterProvider, get_meter_provider
 
 from multiagents_otel import semconv
+from multiagents_otel.core import scope
 from multiagents_otel.processing.redaction import REDACTED, scrub
-from multiagents_otel.telemetry import in_force
 from multiagents_otel.telemetry.event import utf8
 from multiagents_otel.version import __version__
 
@@ -102,7 +102,7 @@ class CustomMetrics:
         metric.instrument.record(value, self._attributes(metric, tags) if tags else {})
 
     def _current(self) -> Meter:
-        meter = in_force.meter()
+        meter = scope.meter()
         if meter is None:
             provider = get_meter_provider()
             if self._meter is not None and self._provider is provider:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import MutableMapping
-from contextvars import ContextVar
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
@@ -14,25 +13,19 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, Sp
 
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
+from multiagents_otel.core.scope import FRAME, Entry
 from multiagents_otel.processing.sampling import is_critical
 from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.event import Event, text
 from multiagents_otel.telemetry.failure import Failure, failure_of
 from multiagents_otel.telemetry.identity import sampled, step_span_id
-from multiagents_otel.telemetry.inside import given_back
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import Operation
 from multiagents_otel.telemetry.propagation import told_name, told_time
-from multiagents_otel.telemetry.sending import DELIVERY, EXECUTION, STAGE, body_size
-
-if TYPE_CHECKING:
-    from multiagents_otel.telemetry.execution import Execution
+from multiagents_otel.telemetry.sending import body_size
 
 _REMEMBERED: Final = 256
-
-INCOMING: ContextVar[Any] = ContextVar("multiagents_otel_incoming", default=None)
-"""The raw message that a bus is dispatching, for its size."""
 
 
 class Message(Event):
@@ -101,7 +94,7 @@ class Message(Event):
         self.outcome: str | None = semconv.SUCCESS
         if kind == semconv.ERROR_EVENT or (kind == semconv.RESULT_EVENT and data.get("success") is False):
             self.outcome = semconv.ERROR
-        raw = INCOMING.get()
+        raw = FRAME.get().incoming
         self.size = body_size(raw.get("data")) if raw is not None and options.track_payload_size else None
         self.waiting = handlers
         self.counted = self.told = False
@@ -186,7 +179,7 @@ class Delivery(Operation):
     """
 
     __slots__ = (
-        "_begun", "_command_id", "_place", "_unsampled", "claimed", "data", "deferred", "info", "message", "recorded",
+        "_begun", "_command_id", "_entry", "_unsampled", "claimed", "data", "deferred", "info", "message", "recorded",
         "spans", "swallowed",
     )  # fmt: skip
 
@@ -199,7 +192,7 @@ class Delivery(Operation):
         self.deferred = deferred
         self.claimed = False
         self.swallowed: BaseException | None = None
-        self._place: Place | None = None
+        self._entry: Entry | None = None
         self._begun = self._unsampled = False
         self._may_be_recorded()
         if telemetry.tracing and message.workflow_id is not None:
@@ -283,18 +276,17 @@ class Delivery(Operation):
 
     def attach(self) -> None:
         """Make this the delivery that the handler's code is in."""
-        self._place = Place(self)
+        self._entry = Entry(FRAME.get().in_handler(self), self.context).__enter__()
 
     def detach(self) -> None:
         """Give the context back."""
-        place, self._place = self._place, None
-        if place is not None:
-            place.leave()
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            entry.leave()
 
     def forget(self) -> None:
         """The coroutine is being closed in a context that may not be its own: nothing can be given back."""
-        super().forget()
-        self._place = None
+        self._entry = None
 
     def end(self, exception: BaseException | None) -> None:
         """The handler returned or raised, and the delivery was not deferred."""
@@ -321,29 +313,3 @@ class Delivery(Operation):
         self.data = self.swallowed = None  # a context that somebody keeps, a task's or a connection's, keeps this
         if self._telemetry.options.messaging_metrics and not self.message.excluded:
             self.measure_message(semconv.PROCESS, self.info, self.message.name, failure)
-
-
-class Place:
-    """Where a delivery's code runs: the handler, and apart from it the worker's task.
-
-    An eager task runs inside the handler until it waits for the first time, so one may be left before the other.
-    """
-
-    __slots__ = ("_context_token", "_delivery_token", "_execution_token", "_stage_token")
-
-    def __init__(self, delivery: Delivery, execution: Execution | None = None) -> None:
-        self._context_token = context_api.attach(delivery.context)
-        self._delivery_token = DELIVERY.set(delivery)
-        # A bus that calls handlers inside publish(): what the publisher is doing is not what the handler does.
-        self._stage_token = STAGE.set(None) if STAGE.get() is not None else None
-        self._execution_token = EXECUTION.set(execution) if EXECUTION.get() is not execution else None
-
-    def leave(self) -> None:
-        """Give the context back, unless the coroutine has been driven on in another one."""
-        if not given_back(DELIVERY, self._delivery_token):
-            return
-        if self._execution_token is not None:
-            EXECUTION.reset(self._execution_token)
-        if self._stage_token is not None:
-            STAGE.reset(self._stage_token)
-        context_api.detach(self._context_token)

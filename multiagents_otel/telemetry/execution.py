@@ -12,11 +12,12 @@ from opentelemetry.trace import SpanKind
 
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
+from multiagents_otel.core.scope import FRAME, Entry
 from multiagents_otel.processing.redaction import scrub
 from multiagents_otel.semconv import Outcome
 from multiagents_otel.telemetry.content import capture
 from multiagents_otel.telemetry.core import Telemetry
-from multiagents_otel.telemetry.delivery import Delivery, Place
+from multiagents_otel.telemetry.delivery import Delivery
 from multiagents_otel.telemetry.event import seconds, text
 from multiagents_otel.telemetry.failure import Failure, failure_of
 from multiagents_otel.telemetry.observers import OBSERVERS
@@ -35,10 +36,10 @@ class Execution(Operation):
         "_called",
         "_cancelled_ns",
         "_elapsed",
+        "_entry",
         "_excluded",
         "_failure",
         "_outcome",
-        "_place",
         "_queue_time",
         "_running",
         "_timeout",
@@ -66,7 +67,8 @@ class Execution(Operation):
         self._queue_time = delivery.message.delay
         if self._queue_time is not None and not delivery.message.excluded:
             telemetry.instruments.record(semconv.EVENT_QUEUE_TIME, self._queue_time, (self.label,), delivery.context)
-        self._place: Place | None = Place(delivery, self)
+        frame = FRAME.get().in_handler(delivery, self)
+        self._entry: Entry | None = Entry(frame, delivery.context).__enter__()
 
     @property
     def worker(self) -> str:
@@ -109,7 +111,7 @@ class Execution(Operation):
         if self.context is not delivery.context:  # without a span of its own it is current already
             self.attach()
         if not self._excluded:
-            self._telemetry.executing.add(self)
+            self._telemetry.executing[self] = (self.label, self.delivery.message.id)
         if OBSERVERS:
             self._telemetry.tell("execution_started", self)
         return True
@@ -186,7 +188,7 @@ class Execution(Operation):
         if failure is not None and self._telemetry.keeps_errors:
             self.keep()
         telemetry, label = self._telemetry, self.label
-        telemetry.executing.discard(self)
+        telemetry.executing.pop(self, None)
         told = outcome.value
         self.close(failure, {semconv.WORKER_OUTCOME: told}, self._cancelled_ns)
         if not self._excluded:
@@ -222,9 +224,9 @@ class Execution(Operation):
         delivery = self.delivery
         message = delivery.message
         cancelled = isinstance(exception, (asyncio.CancelledError, GeneratorExit))
-        place, self._place = self._place, None
-        if place is not None and not isinstance(exception, GeneratorExit):
-            place.leave()
+        entry, self._entry = self._entry, None
+        if entry is not None and not isinstance(exception, GeneratorExit):
+            entry.leave()
         if cancelled:
             self._settle(Outcome.CANCELLED, None)
         elif self._cancelled_ns is not None:

@@ -5,24 +5,22 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind
 
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
+from multiagents_otel.core.scope import FRAME, Entry
 from multiagents_otel.processing.sampling import is_critical
 from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.content import capture
 from multiagents_otel.telemetry.core import Telemetry, suppressed
 from multiagents_otel.telemetry.event import Event, seconds
 from multiagents_otel.telemetry.failure import Failure, failure_of, type_name
-from multiagents_otel.telemetry.inside import given_back
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import Operation
 
@@ -78,12 +76,6 @@ class Stage:
         return True
 
 
-STAGE: ContextVar[Stage | None] = ContextVar("multiagents_otel_stage", default=None)
-EXECUTION: ContextVar[Execution | None] = ContextVar("multiagents_otel_execution", default=None)
-DELIVERY: ContextVar[Delivery | None] = ContextVar("multiagents_otel_delivery", default=None)
-SENDING: ContextVar[Sending | None] = ContextVar("multiagents_otel_sending", default=None)
-
-
 class Sending(Operation):
     """One call of ``publish``; its span is ``send``.
 
@@ -92,8 +84,8 @@ class Sending(Operation):
     """
 
     __slots__ = (
-        "_before", "_channel", "_compensate", "_event", "_excluded", "_flight", "_given", "_info", "_inside", "_late",
-        "_sending_token", "_stage", "_unsampled", "_workflow", "_workflow_id", "_workflows", "bus", "carrier",
+        "_before", "_channel", "_compensate", "_entry", "_event", "_excluded", "_flight", "_given", "_info", "_inside",
+        "_late", "_stage", "_unsampled", "_workflow", "_workflow_id", "_workflows", "bus", "carrier",
         "cluster", "data", "kept", "receivers", "size",
     )  # fmt: skip
 
@@ -117,7 +109,9 @@ class Sending(Operation):
         event = self._event = Event(name, data)
         kind, transaction_id = event.kind, event.transaction_id
         self._excluded = bool(options.excluded_events) and matches(options.excluded_events, name)
-        stage, execution = STAGE.get(), EXECUTION.get()
+        frame = FRAME.get()
+        stage: Stage | None = frame.stage
+        execution: Execution | None = frame.execution
         workflow_id: str | None = None
         self._workflow: Workflow | None = None
         if stage is not None and stage.workflow.transaction_id == transaction_id:
@@ -133,7 +127,7 @@ class Sending(Operation):
         if kind == semconv.RESULT_EVENT and execution is not None:
             execution.answered(data)
         # Its transaction is kept by the workflow that the orchestrator publishes for, else by what its caller is in.
-        self._inside = execution or DELIVERY.get() if self._workflow is None else None
+        self._inside: Execution | Delivery | None = execution or frame.delivery if self._workflow is None else None
         self.kept = self._unsampled = self._late = False
         current = trace.get_current_span(ambient)
         parent = current.get_span_context()
@@ -190,9 +184,8 @@ class Sending(Operation):
             self._given, self._before = data, self.data.copy()
         else:
             self.data = _with_carrier(data, carrier)
-        if self.context is not ambient:  # without a span of its own it is current already
-            self._context_token = context_api.attach(self.context)
-        self._sending_token: Token[Sending | None] | None = SENDING.set(self)
+        self._entry: Entry | None
+        self._enter(self.context if self.context is not ambient else None)  # else it is current already
 
     @property
     def event(self) -> Event:
@@ -260,8 +253,10 @@ class Sending(Operation):
 
     def attach(self) -> None:
         """Make this the publication that is under way, again after a :meth:`detach`."""
-        super().attach()
-        self._sending_token = SENDING.set(self)
+        self._enter(self.context)
+
+    def _enter(self, context: Context | None) -> None:
+        self._entry = Entry(FRAME.get().with_sending(self), context).__enter__()
 
     def _start_compensate(self, workflow: Workflow, spans: bool) -> SpanContext:
         telemetry, event = self._telemetry, self._event
@@ -321,17 +316,13 @@ class Sending(Operation):
 
     def detach(self) -> None:
         """Give the context back; the first thing after the call, whatever it did."""
-        token, self._sending_token = self._sending_token, None
-        if token is not None and not given_back(SENDING, token):
-            super().forget()
-        if self._context_token is not None:
-            context_api.detach(self._context_token)
-            self._context_token = None
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            entry.leave()
 
     def forget(self) -> None:
         """The coroutine is being closed, in a context that may not be its own."""
-        super().forget()
-        self._sending_token = None
+        self._entry = None
         self.end(None)
         self.release()
 

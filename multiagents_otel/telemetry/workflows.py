@@ -21,9 +21,9 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind
 
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
+from multiagents_otel.core.scope import FRAME
 from multiagents_otel.processing.sampling import in_critical_baggage
 from multiagents_otel.semconv import WorkflowStatus
-from multiagents_otel.telemetry import current
 from multiagents_otel.telemetry.background import Background
 from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
 from multiagents_otel.telemetry.ends import End, Ends
@@ -181,7 +181,7 @@ class Workflows:
             # Its identity is in the saga: it is taken up again when its next result comes.
             self._active.pop(next(iter(self._active)), None)
         self._active[workflow.transaction_id] = workflow
-        call = current.CALL.get()
+        call = FRAME.get().call
         if call is not None:
             with suppress(TypeError):  # no weak references to it
                 workflow.orchestrator = weakref.ref(call.orchestrator)

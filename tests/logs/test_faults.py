@@ -13,10 +13,10 @@ import multiagents_otel.logs.file as file_module
 import multiagents_otel.logs.otel as otel_module
 import multiagents_otel.logs.writer as writer_module
 from multiagents_otel import MultiAgentsInstrumentor
+from multiagents_otel.core import scope
 from multiagents_otel.instrumentation.builtins import BuiltinReplacement
 from multiagents_otel.instrumentation.framework_logs import FrameworkLogs
 from multiagents_otel.logs import record, rendering, structlog_chain
-from multiagents_otel.telemetry import current
 from tests.logs.exported import Exported
 from tests.support.redis_server import RedisServer
 from tests.support.sagas import order_payload, order_workers, order_workflow, run_order, wait_ended
@@ -30,8 +30,8 @@ INSIDE: list[tuple[Any, str]] = [
     (otel_module, "told"),
     (record, "text_of"),
     (record, "plain_fields"),
-    (current, "context"),
-    (current, "transaction_id"),
+    (scope, "context"),
+    (scope, "transaction_id"),
     (rendering, "scrub_value"),
     (writer_module.Writer, "put"),
     (writer_module.Writer, "_write"),

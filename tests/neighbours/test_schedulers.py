@@ -13,8 +13,7 @@ import pytest
 from multiagents.worker_sdk.base_worker import BaseWorker, WorkerConfig
 from opentelemetry import trace
 
-from multiagents_otel.telemetry import current
-from multiagents_otel.telemetry.sending import DELIVERY, EXECUTION, SENDING, STAGE
+from multiagents_otel.core.scope import FRAME, NOWHERE, Frame
 from tests.catalogue.recording import Recording, recording
 from tests.neighbours.schedulers import eager
 from tests.support.buses import MemoryBus, WireMessage
@@ -23,8 +22,6 @@ from tests.support.sagas import order_system
 pytestmark = pytest.mark.skipif(
     sys.version_info < (3, 11), reason="no task can be given a context there: none is eager"
 )
-
-OURS = (DELIVERY, EXECUTION, SENDING, STAGE, current.CALL)
 
 
 class Watching(MemoryBus):
@@ -44,8 +41,8 @@ class Watching(MemoryBus):
             self._look()
 
     def _look(self) -> None:
-        context = contextvars.copy_context()
-        self.left += [context.get(variable) for variable in OURS if context.get(variable) is not None]
+        frame = contextvars.copy_context().get(FRAME, NOWHERE)
+        self.left += [value for field in Frame.__slots__ if (value := getattr(frame, field)) is not None]
 
 
 class Waits(BaseWorker):
