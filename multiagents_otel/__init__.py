@@ -8,7 +8,8 @@ from multiagents_otel.version import __version__
 
 if TYPE_CHECKING:
     from multiagents_otel.auto import auto_instrument, flush, instrument_event_bus
-    from multiagents_otel.config import MonitoringConfig, OptionError
+    from multiagents_otel.config import OptionError
+    from multiagents_otel.configuration import MonitoringConfig
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
     from multiagents_otel.logs import CompositeLogger, ConsoleLogger, FileLogger, OtelLogger
     from multiagents_otel.logs.secure import SecureLogger
@@ -57,7 +58,7 @@ _HOMES = {
     "EventMonitor": "multiagents_otel.monitors.event_monitor",
     "FileLogger": "multiagents_otel.logs",
     "MetricsCollector": "multiagents_otel.monitors.metrics_collector",
-    "MonitoringConfig": "multiagents_otel.config",
+    "MonitoringConfig": "multiagents_otel.configuration",
     "MultiAgentsInstrumentor": "multiagents_otel.instrumentation",
     "OptionError": "multiagents_otel.config",
     "OtelLogger": "multiagents_otel.logs",

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from multiagents_otel import monitoring, pipeline, semconv
-from multiagents_otel.config import (
-    Configuration,
-    MonitoringConfig,
-    Options,
-    Patterns,
-    configuration_in_force,
-    file_of_environment,
-    given,
-)
+from multiagents_otel.config import Options, Patterns, file_of_environment, given
 from multiagents_otel.config.environment import corrected_environment
+from multiagents_otel.configuration import Configuration, MonitoringConfig, configuration_in_force
+from multiagents_otel.diagnostics import report
 from multiagents_otel.ending import ENDING
 from multiagents_otel.instrumentation import PROVIDERS, MultiAgentsInstrumentor
 from multiagents_otel.instrumentation.process_metrics import DISABLED, record_process_metrics, words_of
 from multiagents_otel.lifecycle import Lifecycle, resource_of
 from multiagents_otel.logs.writer import flush_writers
 from multiagents_otel.monitoring import Monitoring
-from multiagents_otel.startup import DOCTOR_FOLDER
 
 _logger = logging.getLogger("multiagents_otel")
 
@@ -204,10 +196,7 @@ def after_launcher() -> None:
     active = MultiAgentsInstrumentor._active
     if active and monitoring.current() is None:
         monitoring.turn_on(active.config, file_of_environment() is not None)
-    if os.environ.get(DOCTOR_FOLDER):
-        from multiagents_otel.cli.doctor import report
-
-        report.install()  # opentelemetry-instrument keeps the doctor's own sitecustomize from being run
+    report.install()  # opentelemetry-instrument keeps the doctor's own sitecustomize from being run
 
 
 def _disabled() -> bool:

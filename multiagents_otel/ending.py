@@ -20,7 +20,7 @@ from pathlib import Path
 from types import BuiltinFunctionType, FrameType, MethodType, TracebackType
 from typing import Any, Final
 
-from multiagents_otel.telemetry.forking import on_fork
+from multiagents_otel.core.forking import on_fork
 
 _LAST = -100
 """Priority of multiprocessing's finalizers: after the others."""

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, Final
 
+from multiagents_otel.core.forking import on_fork
 from multiagents_otel.ending import start_thread
 from multiagents_otel.processing.redaction import scrub
-from multiagents_otel.telemetry.forking import on_fork
 
 _logger = logging.getLogger("multiagents_otel")
 

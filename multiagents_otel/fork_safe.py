@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-from multiagents_otel.telemetry.forking import on_fork
+from multiagents_otel.core.forking import on_fork
 
 _logger = logging.getLogger("multiagents_otel")
 

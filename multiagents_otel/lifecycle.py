@@ -12,13 +12,13 @@ from typing import Any
 from opentelemetry.sdk.resources import Resource
 
 from multiagents_otel import semconv
+from multiagents_otel.core.forking import on_fork
 from multiagents_otel.ending import ENDING
 from multiagents_otel.flushing import Causes, Job, Outlet, wait
 from multiagents_otel.fork_safe import forget_measurements
 from multiagents_otel.local_log import warn_locally
 from multiagents_otel.logs.processor import WorkflowIds
 from multiagents_otel.telemetry.drops import DROPS
-from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.telemetry.providers import attribute
 
 _logger = logging.getLogger("multiagents_otel")

@@ -10,14 +10,14 @@ from functools import cached_property, partial
 from importlib import import_module
 from typing import Any, Final
 
-from multiagents_otel.config import MonitoringConfig
+from multiagents_otel.configuration import MonitoringConfig
 
 _logger = logging.getLogger("multiagents_otel")
 
 _MONITORS: Final = {
-    "event_monitor": ("event_monitoring", "multiagents_otel.monitors.event_monitor", "EventMonitor"),
-    "worker_monitor": ("worker_monitoring", "multiagents_otel.monitors.worker_monitor", "WorkerMonitor"),
-    "metrics_collector": ("metrics_collection", "multiagents_otel.monitors.metrics_collector", "MetricsCollector"),
+    "event_monitor": ("event_monitoring", "EventMonitor"),
+    "worker_monitor": ("worker_monitoring", "WorkerMonitor"),
+    "metrics_collector": ("metrics_collection", "MetricsCollector"),
 }
 
 
@@ -46,8 +46,8 @@ class Monitoring:
         sections = {section for section in sections if getattr(config, section).enabled}
         # A log file appears where somebody has said so, or asks for the logger.
         logger = _made("logger", lambda: self.logger) if sections and config.is_given("logging") else None
-        for name, (section, module, cls) in _MONITORS.items():
-            make = partial(_monitor, module, cls, config.options_of(section), logger)
+        for name, (section, cls) in _MONITORS.items():
+            make = partial(_monitor, cls, config.options_of(section), logger)
             setattr(self, name, _made(cls, make) if section in sections else None)
 
     @cached_property
@@ -80,9 +80,15 @@ class Monitoring:
         return f"Monitoring({', '.join(f'{name}={getattr(self, name)!r}' for name in _MONITORS)})"
 
 
-def _monitor(module: str, cls: str, options: Mapping[str, Any], logger: Any) -> Any:
+def class_of(name: str) -> Any:
+    """Import the class of a monitor (``EventMonitor``)."""
+    attribute = next(attribute for attribute, (_section, cls) in _MONITORS.items() if cls == name)
+    return getattr(import_module(f"multiagents_otel.monitors.{attribute}"), name)
+
+
+def _monitor(cls: str, options: Mapping[str, Any], logger: Any) -> Any:
     """A monitor with those options of its section that it has parameters for."""
-    kind = getattr(import_module(module), cls)
+    kind = class_of(cls)
     taken = inspect.signature(kind).parameters.keys() & options.keys()
     return kind(logger=logger, **{name: options[name] for name in taken})
 
@@ -105,7 +111,7 @@ def current() -> Monitoring | None:
 
 def configured(cls: str) -> Any:
     """The monitor of a class (``EventMonitor``) that the configuration has turned on; None if it has not."""
-    names = (name for name, (_section, _module, kind) in _MONITORS.items() if kind == cls)
+    names = (name for name, (_section, kind) in _MONITORS.items() if kind == cls)
     return next((getattr(_current, name) for name in names), None) if _current is not None else None
 
 

@@ -30,6 +30,7 @@ from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 
 from multiagents_otel import semconv
 from multiagents_otel.config.environment import corrected_environment, protocol_of
+from multiagents_otel.core.forking import on_fork
 from multiagents_otel.fork_safe import ForkSafeReader, ProcessExporter
 from multiagents_otel.lifecycle import add_to_resource, resource_of
 from multiagents_otel.processing.exporters import (
@@ -42,7 +43,6 @@ from multiagents_otel.processing.exporters import (
 )
 from multiagents_otel.processing.redaction import in_force
 from multiagents_otel.telemetry.drops import DROPS, observe_answers
-from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.telemetry.providers import is_set
 from multiagents_otel.version import __version__
 

@@ -4,34 +4,22 @@ The rows are in :mod:`.options` (the instrumentation's, which are arguments too)
 monitors and of logging).
 """
 
-from multiagents_otel.config.monitoring import (
-    CONFIG_FILE,
-    NAMES,
-    Configuration,
-    MonitoringConfig,
-    configuration_in_force,
-    file_of_environment,
-)
 from multiagents_otel.config.option import Option, OptionError
-from multiagents_otel.config.options import OPTIONS, Options, Patterns, given, matches
+from multiagents_otel.config.options import NAMES, OPTIONS, Options, Patterns, given, matches
 from multiagents_otel.config.sections import MONITORING
-from multiagents_otel.config.sources import CONFIG, ENV_PREFIXES
+from multiagents_otel.config.sources import CONFIG, ENV_PREFIXES, file_of_environment
 
 __all__ = [
     "CONFIG",
-    "CONFIG_FILE",
     "ENV_PREFIXES",
     "MONITORING",
     "NAMES",
     "OPTIONS",
-    "Configuration",
-    "MonitoringConfig",
     "Option",
     "OptionError",
     "Options",
     "Patterns",
     "file_of_environment",
     "given",
-    "configuration_in_force",
     "matches",
 ]

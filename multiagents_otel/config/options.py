@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from multiagents_otel.config import values
 from multiagents_otel.config.option import Option
-from multiagents_otel.config.sections import EVENTS
+from multiagents_otel.config.sections import EVENTS, MONITORING
 from multiagents_otel.config.sources import DEFAULT, Names, Setting, of_arguments, of_environment, settle
 
 Patterns: TypeAlias = str | re.Pattern[str] | Iterable[str | re.Pattern[str]]
@@ -193,6 +193,9 @@ OPTIONS: Final[tuple[Option, ...]] = (
 )
 
 _NAMES: Final = Names(OPTIONS)
+
+NAMES: Final = Names(OPTIONS, MONITORING)
+"""Every name of an option or a section."""
 
 
 class Options:

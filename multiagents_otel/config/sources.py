@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from reprlib import Repr
@@ -154,6 +155,12 @@ def of_environment(
 
 
 # --- resolution -----------------------------------------------------------------------------
+
+
+def file_of_environment() -> tuple[str, str] | None:
+    """Find the variable that names a configuration file, and the file; None if there is none."""
+    variables = [prefix + CONFIG for prefix in ENV_PREFIXES]
+    return next(((name, path) for name in variables if (path := os.environ.get(name, "").strip())), None)
 
 
 def resolve(names: Names, layers: Iterable[Layer]) -> tuple[dict[str, Setting], list[Problem]]:

@@ -10,10 +10,10 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from types import FrameType
 from typing import Any, Final
 
+from multiagents_otel import monitoring
 from multiagents_otel.instrumentation.event_bus import REDIS_BUS_MODULE
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.telemetry.core import Telemetry
@@ -76,7 +76,7 @@ class BuiltinReplacement:
         if "event_monitor" not in given and _is_builtin(manager.event_monitor):
             # The framework has one for each: a command that the one saw published the other saw executed.
             shared = getattr(manager.event_bus, "event_monitor", None)
-            ours = isinstance(shared, _class_of("EventMonitor"))
+            ours = isinstance(shared, monitoring.class_of("EventMonitor"))
             manager.event_monitor = shared if ours else _ours("EventMonitor", logger=logger)
         if "worker_monitor" not in given and _is_builtin(manager.worker_monitor):
             manager.worker_monitor = _ours("WorkerMonitor", logger=logger)
@@ -113,21 +113,14 @@ class BuiltinReplacement:
         return make
 
 
-def _class_of(name: str) -> Any:
-    return getattr(import_module("multiagents_otel"), name)
-
-
 def _ours(name: str, *args: Any, **kwargs: Any) -> Any:
     """The configuration's monitor, which the framework then starts and stops; else one of its own."""
-    from multiagents_otel import monitoring
-
     configured = monitoring.configured(name)
-    return configured if configured is not None else _class_of(name)(*args, **kwargs)
+    return configured if configured is not None else monitoring.class_of(name)(*args, **kwargs)
 
 
 def _logger_of(config: Any, provider: Any) -> Any:
     """The configuration's logger, where the framework was told nothing else."""
-    from multiagents_otel import monitoring
     from multiagents_otel.logs import create_logger
 
     told_nothing = config.logging == type(config.logging)()

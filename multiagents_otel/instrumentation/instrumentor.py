@@ -17,8 +17,10 @@ from opentelemetry._logs import get_logger_provider
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from multiagents_otel import semconv
-from multiagents_otel.config import Configuration, MonitoringConfig, Options, Patterns, configuration_in_force, given
+from multiagents_otel.config import Options, Patterns, given
+from multiagents_otel.configuration import Configuration, MonitoringConfig, configuration_in_force
 from multiagents_otel.core import scope
+from multiagents_otel.core.forking import on_fork
 from multiagents_otel.ending import ENDING
 from multiagents_otel.instrumentation.builtins import BuiltinReplacement
 from multiagents_otel.instrumentation.event_bus import REDIS_BUS_MODULE, EventBusInstrumentation
@@ -34,7 +36,6 @@ from multiagents_otel.lifecycle import before_first_call
 from multiagents_otel.logs.processor import add_first
 from multiagents_otel.telemetry.bus import Buses, BusInfo
 from multiagents_otel.telemetry.core import Telemetry
-from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.telemetry.system import SYSTEM
 from multiagents_otel.telemetry.workflows import Workflows
 

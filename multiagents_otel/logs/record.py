@@ -8,14 +8,11 @@ from collections.abc import Mapping
 from enum import Enum
 from time import time_ns
 from traceback import TracebackException
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from multiagents_otel.core import scope
 from multiagents_otel.logs.plain import plain_fields, text_of
 from multiagents_otel.telemetry.failure import type_name
-
-if TYPE_CHECKING:
-    from multiagents_otel.logs.rendering import Told
 
 LEVELS: Final = {
     "DEBUG": logging.DEBUG,
@@ -59,6 +56,20 @@ class Error(NamedTuple):
     message: str
     type: str | None = None
     traceback: TracebackException | None = None
+
+
+class Told(NamedTuple):
+    """What a record tells, scrubbed: done once, however many loggers render it.
+
+    Attributes:
+        message: the message.
+        fields: nested ones and those with a telling name are scrubbed too.
+        error: ``type``, ``message`` and ``traceback`` of the error, as far as it has them.
+    """
+
+    message: str
+    fields: dict[str, Any]
+    error: dict[str, str]
 
 
 def level_of(level: object) -> int:

@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from opentelemetry import trace
 
 from multiagents_otel import semconv
 from multiagents_otel.logs.plain import TEXT_LIMIT, text_of
-from multiagents_otel.logs.record import NAMES, Error, Record
+from multiagents_otel.logs.record import NAMES, Error, Record, Told
 from multiagents_otel.processing.redaction import Redactor, in_force, scrub, scrub_value
 
 COMPONENT: Final = "multiagents"
@@ -64,20 +64,6 @@ def _scrub_field(value: Any, key: str) -> Any:
     if len(value) == 36 and _UUID.fullmatch(value) and _scrub_value_again("-", key, in_force()) == "-":
         return value  # an id, which never comes again, behind a name that names no secret
     return _scrub_value_again(value, key, in_force())
-
-
-class Told(NamedTuple):
-    """What a record tells, scrubbed: done once, however many loggers render it.
-
-    Attributes:
-        message: the message.
-        fields: nested ones and those with a telling name are scrubbed too.
-        error: ``type``, ``message`` and ``traceback`` of the error, as far as it has them.
-    """
-
-    message: str
-    fields: dict[str, Any]
-    error: dict[str, str]
 
 
 def told(record: Record) -> Told:

@@ -8,14 +8,12 @@ from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
 from multiagents_otel.processing import secrets
+from multiagents_otel.processing.rules import Rules
 from multiagents_otel.processing.secrets import REDACTED
-
-if TYPE_CHECKING:
-    from multiagents_otel.processing.redactor import Redactor
 
 TRUNCATED: Final = "...TRUNCATED"
 """Stands for what was too deep or too much to be looked at."""
@@ -38,10 +36,10 @@ _PLAIN: Final = (bool, float, complex, date, time, timedelta, Decimal, UUID, typ
 class Walk:
     """One value's walk: what has been seen of it, and how much may still be looked at."""
 
-    __slots__ = ("_above", "_left", "_limit", "_nodes", "_redactor")
+    __slots__ = ("_above", "_left", "_limit", "_nodes", "_rules")
 
-    def __init__(self, redactor: Redactor, limit: int, total: int) -> None:
-        self._redactor = redactor
+    def __init__(self, rules: Rules, limit: int, total: int) -> None:
+        self._rules = rules
         self._limit = limit
         self._nodes = _MAX_NODES
         self._left = total
@@ -49,10 +47,10 @@ class Walk:
 
     def item(self, name: str, path: str, value: Any) -> Any:
         """A value behind a name."""
-        redactor = self._redactor
-        if redactor.allows(name, path):
+        rules = self._rules
+        if rules.allows(name, path):
             return value
-        if name and redactor.names_secret(name):
+        if name and rules.names_secret(name):
             return REDACTED
         return self._any(path, value)
 
@@ -73,7 +71,7 @@ class Walk:
         return self._object(path, value)
 
     def _text(self, path: str, text: str) -> Any:
-        called_back = self._redactor.called_back(path, text)
+        called_back = self._rules.called_back(path, text)
         if isinstance(called_back, _NUMBERS):
             return called_back
         text = str(called_back)
@@ -85,7 +83,7 @@ class Walk:
             else:
                 return self._json(path, text, inside)
         self._left -= len(text)
-        return self._redactor.text(text, self._limit)
+        return self._rules.text(text, self._limit)
 
     def _json(self, path: str, text: str, inside: Any) -> str:
         # A text in quotes holds another one, JSON perhaps.
@@ -95,10 +93,10 @@ class Walk:
         return secrets.utf8(text)[: self._limit]
 
     def _number(self, path: str, number: int) -> Any:
-        called_back = self._redactor.called_back(path, number)
+        called_back = self._rules.called_back(path, number)
         if not isinstance(called_back, _NUMBERS):
-            return self._redactor.text(str(called_back), self._limit)
-        if _CARDS_FROM <= called_back < _CARDS_TO and self._redactor.enabled and secrets.is_card(str(int(called_back))):
+            return self._rules.text(str(called_back), self._limit)
+        if _CARDS_FROM <= called_back < _CARDS_TO and self._rules.enabled and secrets.is_card(str(int(called_back))):
             return REDACTED
         return called_back
 
@@ -127,7 +125,7 @@ class Walk:
                 return type(value)(items)
             return tuple(items) if isinstance(value, tuple) else list(items)
         except Exception:  # a class of the user's that is no container after all
-            self._redactor.guard.caught("redaction")
+            self._rules.guard.caught("redaction")
             return REDACTED
         finally:
             self._above.pop()
@@ -147,7 +145,7 @@ class Walk:
                 scrubbed[key] = REDACTED
                 continue
             if isinstance(key, str) and not (len(key) < _SHORTEST_TOKEN and key.isidentifier()):
-                key = self._redactor.text(key, _MAX_KEY)
+                key = self._rules.text(key, _MAX_KEY)
             scrubbed[key] = self.item(name, f"{path}.{name}" if path else name, inside)
         else:
             if len(items) < len(value):
@@ -169,4 +167,4 @@ class Walk:
             yield TRUNCATED
 
     def _says_secret(self, name: str) -> bool:
-        return _NAME.fullmatch(name) is not None and self._redactor.names_secret(name)
+        return _NAME.fullmatch(name) is not None and self._rules.names_secret(name)

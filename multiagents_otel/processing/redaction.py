@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from multiagents_otel.processing.nested import TRUNCATED
-from multiagents_otel.processing.redactor import MAX_ATTRIBUTE, MAX_TEXT, Redactor, has_mark
+from multiagents_otel.processing.redactor import MAX_ATTRIBUTE, Redactor, has_mark
+from multiagents_otel.processing.rules import MAX_TEXT
 from multiagents_otel.processing.secrets import REDACTED
 
 __all__ = [

@@ -17,13 +17,12 @@ from multiagents_otel.core.scope import FRAME, Entry
 from multiagents_otel.processing.sampling import is_critical
 from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.core import Telemetry
-from multiagents_otel.telemetry.event import Event, text
+from multiagents_otel.telemetry.event import Event, body_size, text
 from multiagents_otel.telemetry.failure import Failure, failure_of
 from multiagents_otel.telemetry.identity import sampled, step_span_id
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import Operation
 from multiagents_otel.telemetry.propagation import told_name, told_time
-from multiagents_otel.telemetry.sending import body_size
 
 _REMEMBERED: Final = 256
 

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from multiagents_otel import semconv
+from multiagents_otel.core.forking import on_fork
 from multiagents_otel.local_log import warn_locally
 from multiagents_otel.processing.redaction import scrub
-from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.telemetry.ledger import Key
 
 _logger = logging.getLogger("multiagents_otel")

@@ -10,6 +10,7 @@ from multiagents_otel import semconv
 
 _MAX_ID: Final = 256
 _MAX_KINDS: Final = 100
+_MARK: Final = f'"{semconv.CARRIER_KEY}":'.encode()
 _WITH_WORKER: Final = frozenset({semconv.COMMAND_EVENT, semconv.RESULT_EVENT})
 
 
@@ -102,3 +103,17 @@ def _kind_of(kind: object) -> str:
     if known is not None and len(_KINDS) < _MAX_KINDS:
         _KINDS[kind] = known
     return known or semconv.EVENT
+
+
+def body_size(message: object) -> int | None:
+    """Bytes of a serialised event without the carrier, which stands at its end: no second serialisation."""
+    if isinstance(message, str):
+        message = message.encode("utf-8", "replace")
+    if not isinstance(message, bytes):
+        return None
+    at = message.rfind(_MARK)
+    if at < 0:
+        return len(message)
+    while at > 0 and message[at - 1] in b" ,":
+        at -= 1
+    return at + len(b"}")

@@ -26,6 +26,9 @@ class Failure(NamedTuple):
     exception: BaseException | None = None
 
 
+UNDELIVERED: Final = Failure(semconv.UNDELIVERED, "published, and no subscriber received it")
+
+
 def cause_of(exception: BaseException) -> BaseException:
     """The exception inside the framework's WorkerException and EventBusException."""
     for _ in range(8):

@@ -10,9 +10,9 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, NoOpMeter, Observation, get_meter_provider
 
 from multiagents_otel import semconv
+from multiagents_otel.core.forking import on_fork
 from multiagents_otel.semconv import Instrument
 from multiagents_otel.telemetry.by_identity import ByIdentity
-from multiagents_otel.telemetry.forking import on_fork
 from multiagents_otel.telemetry.ledger import Key, Ledger
 from multiagents_otel.telemetry.providers import from_provider
 from multiagents_otel.version import __version__

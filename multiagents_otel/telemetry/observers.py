@@ -15,16 +15,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from multiagents_otel.core.forking import on_fork
 from multiagents_otel.processing.guard import Guard
-from multiagents_otel.telemetry.forking import on_fork
 
 if TYPE_CHECKING:
     from multiagents_otel.semconv import Outcome, WorkflowStatus
-    from multiagents_otel.telemetry.delivery import Delivery, Message
-    from multiagents_otel.telemetry.execution import Execution
     from multiagents_otel.telemetry.failure import Failure
     from multiagents_otel.telemetry.ledger import Key
-    from multiagents_otel.telemetry.sending import Sending
     from multiagents_otel.telemetry.workflow import Step, Workflow
 
 _SCOPES: Final = 16
@@ -40,22 +37,22 @@ class Observer:
     hear nothing.
     """
 
-    def sent(self, sending: Sending, failure: Failure | None) -> None:
+    def sent(self, sending: Any, failure: Failure | None) -> None:
         """An event was published; ``failure`` if the publish raised, or reached nobody and had to."""
 
-    def received(self, delivery: Delivery) -> None:
+    def received(self, delivery: Any) -> None:
         """An event came in and is about to be given to its first handler here."""
 
-    def handled(self, message: Message, seconds: float | None) -> None:
+    def handled(self, message: Any, seconds: float | None) -> None:
         """The last handler here is done with an event; ``seconds`` since its publication, where that is known."""
 
-    def stale(self, message: Message) -> None:
+    def stale(self, message: Any) -> None:
         """A result came that no step waits for."""
 
-    def execution_started(self, execution: Execution) -> None:
+    def execution_started(self, execution: Any) -> None:
         """A worker is about to be called."""
 
-    def execution_ended(self, execution: Execution, outcome: Outcome, failure: Failure | None, seconds: float) -> None:
+    def execution_ended(self, execution: Any, outcome: Outcome, failure: Failure | None, seconds: float) -> None:
         """A worker's execution ended after ``seconds``; one that was cancelled at once has not been started."""
 
     def command_started(self, worker: str, command_id: str) -> None:

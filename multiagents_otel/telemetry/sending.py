@@ -6,7 +6,7 @@ import asyncio
 import copy
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context, get_current
@@ -19,24 +19,20 @@ from multiagents_otel.processing.sampling import is_critical
 from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.content import capture
 from multiagents_otel.telemetry.core import Telemetry, suppressed
-from multiagents_otel.telemetry.event import Event, seconds
-from multiagents_otel.telemetry.failure import Failure, failure_of, type_name
+from multiagents_otel.telemetry.delivery import Delivery
+from multiagents_otel.telemetry.event import Event, body_size, seconds
+from multiagents_otel.telemetry.execution import Execution
+from multiagents_otel.telemetry.failure import UNDELIVERED, Failure, failure_of, type_name
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import Operation
+from multiagents_otel.telemetry.workflow import Step, Workflow
+from multiagents_otel.telemetry.workflows import Workflows
 
-if TYPE_CHECKING:
-    from multiagents_otel.telemetry.delivery import Delivery
-    from multiagents_otel.telemetry.execution import Execution
-    from multiagents_otel.telemetry.workflow import Step, Workflow
-    from multiagents_otel.telemetry.workflows import Workflows
-
-UNDELIVERED: Final = Failure(semconv.UNDELIVERED, "published, and no subscriber received it")
 _TOLD_BY_WORKER: Final = frozenset({semconv.COMMAND_EVENT, semconv.RESULT_EVENT})
 """Captured content of these is on the ``worker`` span."""
 DEFAULT_TIMEOUT: Final = 300.0
 """Seconds, for a command without a timeout of its own."""
 _MISSING: Final = object()
-_MARK: Final = f'"{semconv.CARRIER_KEY}":'.encode()
 
 
 class Stage:
@@ -442,17 +438,3 @@ def _with_carrier(data: Mapping[str, Any], carrier: dict[str, Any]) -> Any:
             changed[semconv.CARRIER_KEY] = told
         return data
     return changed
-
-
-def body_size(message: object) -> int | None:
-    """Bytes of a serialised event without the carrier, which stands at its end: no second serialisation."""
-    if isinstance(message, str):
-        message = message.encode("utf-8", "replace")
-    if not isinstance(message, bytes):
-        return None
-    at = message.rfind(_MARK)
-    if at < 0:
-        return len(message)
-    while at > 0 and message[at - 1] in b" ,":
-        at -= 1
-    return at + len(b"}")

@@ -28,14 +28,13 @@ from multiagents_otel.telemetry.background import Background
 from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
 from multiagents_otel.telemetry.ends import End, Ends
 from multiagents_otel.telemetry.event import Event
-from multiagents_otel.telemetry.failure import Failure, cause_of
+from multiagents_otel.telemetry.failure import UNDELIVERED, Failure, cause_of
 from multiagents_otel.telemetry.identity import Identity, can_pin, decide
 from multiagents_otel.telemetry.in_flight import Flight, InFlight
 from multiagents_otel.telemetry.keeping import can_keep, earlier_steps, keep
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.operation import finish
 from multiagents_otel.telemetry.receivers import Receivers
-from multiagents_otel.telemetry.sending import UNDELIVERED
 from multiagents_otel.telemetry.stalls import Stalls
 from multiagents_otel.telemetry.workflow import Step, Workflow, elapsed, from_metadata, has_duration, to_metadata
 

@@ -284,7 +284,8 @@ def test_B3_every_row_is_patched_and_given_back(target: Target) -> None:
 
 
 def test_B3_this_tests_list_of_rows_is_the_patch_table() -> None:
-    from multiagents_otel.config import MonitoringConfig, Options
+    from multiagents_otel.config import Options
+    from multiagents_otel.configuration import MonitoringConfig
 
     with instrumented():  # the providers and instruments of this object are never used
         table = _Instrumentation(MonitoringConfig(), Options(), {}).table

@@ -345,7 +345,7 @@ async def test_the_advice_for_the_poll_loop_keeps_the_bus_working_with_few_polls
 
     from multiagents.event_bus.redis_bus import RedisEventBus
 
-    from multiagents_otel.cli.doctor.process import polls_without_a_wait
+    from multiagents_otel.diagnostics.process import polls_without_a_wait
 
     assert polls_without_a_wait(RedisEventBus._listen_for_messages)
     bus = RedisEventBus(redis.url)

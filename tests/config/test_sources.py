@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from multiagents_otel import MonitoringConfig, MultiAgentsInstrumentor, OptionError, auto_instrument
-from multiagents_otel.config import ENV_PREFIXES, MONITORING, NAMES, OPTIONS, Options, configuration_in_force
+from multiagents_otel.config import ENV_PREFIXES, MONITORING, NAMES, OPTIONS, Options
+from multiagents_otel.configuration import configuration_in_force
 from multiagents_otel.instrumentation.instrumentor import DeclaredOptions
 from tests.config.conftest import Told, Write
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from multiagents_otel.cli.command import FAILED, OK, USAGE
-from multiagents_otel.cli.doctor.finding import FAULT, FINE, WARNING, Finding
 from multiagents_otel.cli.output import screen_for
 from multiagents_otel.cli.quantities import counted
 from multiagents_otel.cli.terminal import Screen
+from multiagents_otel.diagnostics.finding import FAULT, FINE, WARNING, Finding
 
 if TYPE_CHECKING:
     from multiagents_otel.cli.command import Subparsers

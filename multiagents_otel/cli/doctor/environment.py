@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, distribution, entry_points,
 from typing import Any, Final
 
 from multiagents_otel import semconv
-from multiagents_otel.cli.doctor.finding import FAULT, FINE, WARNING, Finding
 from multiagents_otel.config.environment import corrected_environment, wrong_values
+from multiagents_otel.diagnostics.finding import FAULT, FINE, WARNING, Finding
 
 FRAMEWORK: Final = "multiagents-framework"
 _OURS: Final = "multiagents-otel"

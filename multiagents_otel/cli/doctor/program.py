@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from multiagents_otel import startup
-from multiagents_otel.cli.doctor import report
-from multiagents_otel.cli.doctor.finding import FAULT, Finding
+from multiagents_otel.diagnostics import report
+from multiagents_otel.diagnostics.finding import FAULT, Finding
 
 _GRACE_SECONDS: Final = 15.0
 
@@ -25,7 +25,7 @@ def examine(program: list[str], seconds: float | None) -> Iterator[Finding]:
     """
     with tempfile.TemporaryDirectory(prefix="multiagents-otel-doctor-") as folder:
         environment = dict(os.environ)
-        environment[startup.DOCTOR_FOLDER] = folder
+        environment[report.FOLDER] = folder
         if seconds is not None:
             environment[report.SECONDS] = str(seconds)
         environment["PYTHONPATH"] = startup.with_folder(environment.get("PYTHONPATH"))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from multiagents_otel import semconv
-from multiagents_otel.cli.doctor.finding import FAULT, FINE, WARNING, Finding
+from multiagents_otel.diagnostics.finding import FAULT, FINE, WARNING, Finding
 
 _PACKAGE: Final = "multiagents_otel"
 _FRAMEWORK: Final = "multiagents"

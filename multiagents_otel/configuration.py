@@ -11,17 +11,15 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 from multiagents_otel.config import files
 from multiagents_otel.config.option import INSTRUMENTATION, Alias, Option, OptionError
-from multiagents_otel.config.options import OPTIONS
+from multiagents_otel.config.options import NAMES
 from multiagents_otel.config.sections import MONITORING
 from multiagents_otel.config.sources import (
-    CONFIG,
     DEFAULT,
-    ENV_PREFIXES,
     FRAMEWORK_PREFIX,
     Given,
     Layer,
-    Names,
     Setting,
+    file_of_environment,
     misspelt,
     of_environment,
     parsed,
@@ -30,8 +28,6 @@ from multiagents_otel.config.sources import (
     tell,
 )
 from multiagents_otel.config.values import plain
-
-NAMES: Final = Names(OPTIONS, MONITORING)
 
 CONFIG_FILE: Final = "OTEL_CONFIG_FILE"
 
@@ -182,7 +178,7 @@ class MonitoringConfig:
 
     def create_logger(self) -> Any:
         """The logger that ``logging`` tells of, an ``ILogger`` of the framework's."""
-        from multiagents_otel.logs import create_logger
+        from multiagents_otel.logs import create_logger  # what is only configured needs no loggers
 
         return create_logger(self.logging)
 
@@ -232,12 +228,6 @@ def configuration_in_force(
     elif not isinstance(config, MonitoringConfig):
         config = MonitoringConfig(config)
     return config if declared is None else config._above(_declared(declared))
-
-
-def file_of_environment() -> tuple[str, str] | None:
-    """The variable that names a configuration file, and the file; None if there is none."""
-    variables = [prefix + CONFIG for prefix in ENV_PREFIXES]
-    return next(((name, path) for name in variables if (path := os.environ.get(name, "").strip())), None)
 
 
 def _environments_file() -> Layer:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from multiagents_otel.config.environment import corrected_environment
+from multiagents_otel.diagnostics import report
 
-FOLDER: Final = str(Path(__file__).parent / "cli" / "startup")
+FOLDER: Final = str(Path(__file__).parent / "site")
 """The folder of our sitecustomize, the first of PYTHONPATH in such a process."""
 LAUNCHER: Final = "MULTIAGENTS_OTEL_LAUNCHER"
 """Set by ``multiagents-otel run``."""
-DOCTOR_FOLDER: Final = "MULTIAGENTS_OTEL_DOCTOR_FOLDER"
-"""Set by ``multiagents-otel doctor``."""
 
 
 def with_folder(path: str | None, folder: str = FOLDER) -> str:
@@ -34,10 +33,7 @@ def start(folder: str) -> None:
     """Start what the launcher and the doctor have asked for; the program starts whatever fails here."""
     try:
         with corrected_environment(), _hidden(folder):
-            if os.environ.get(DOCTOR_FOLDER):
-                from multiagents_otel.cli.doctor import report
-
-                report.install()
+            report.install()
             if os.environ.get(LAUNCHER):
                 from opentelemetry.instrumentation.auto_instrumentation import initialize
 

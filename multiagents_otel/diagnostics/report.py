@@ -9,21 +9,22 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from multiagents_otel.cli.doctor.finding import Finding, from_json
-from multiagents_otel.startup import DOCTOR_FOLDER
+from multiagents_otel.diagnostics.finding import Finding, from_json
 
+FOLDER: Final = "MULTIAGENTS_OTEL_DOCTOR_FOLDER"
 SECONDS: Final = "MULTIAGENTS_OTEL_DOCTOR_SECONDS"
+"""Set by ``multiagents-otel doctor`` for the program that it starts."""
 
 _installed = False
 
 
 def install() -> None:
-    """Examine this process when it ends, and after some seconds if the doctor has said so; once."""
+    """Examine this process when it ends, and after some seconds if the doctor has set them; only for it, and once."""
     global _installed
-    if _installed or not os.environ.get(DOCTOR_FOLDER):
+    if _installed or not os.environ.get(FOLDER):
         return
     _installed = True
-    from multiagents_otel.cli.doctor import process
+    from multiagents_otel.diagnostics import process
 
     process.listen()
     atexit.register(_write)
@@ -42,11 +43,11 @@ def _start_timer() -> None:
 
 
 def _write() -> None:
-    from multiagents_otel.cli.doctor import process
+    from multiagents_otel.diagnostics import process
 
     if not process.concerned():
         return
-    folder = Path(os.environ[DOCTOR_FOLDER])
+    folder = Path(os.environ[FOLDER])
     written = folder / f"{os.getpid()}.json"
     try:
         findings = list(process.examine())

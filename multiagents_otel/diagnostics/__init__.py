@@ -1,0 +1,1 @@
+"""The part of ``multiagents-otel doctor`` that runs inside the user's program."""
