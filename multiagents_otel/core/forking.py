@@ -1,4 +1,4 @@
-"""Forks: what an object does before one, and after it on either side, as long as the object lives."""
+"""Fork registry: what functions and objects do before a fork, and after it on either side."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
+from inspect import ismethod
 
 _logger = logging.getLogger("multiagents_otel")
 
@@ -23,16 +25,16 @@ _hooked = False
 def on_fork(
     *, before: _Method | None = None, in_parent: _Method | None = None, in_child: _Method | None = None
 ) -> None:
-    """Have bound methods called at forks; they do not keep their objects alive.
+    """Register functions and bound methods to be called at forks, each once; methods do not keep their objects alive.
 
     The process' own hook, which can't be taken back, is set by the first call: importing this sets none.
     """
     global _hooked
     with _lock:
         for refs, method in ((_before, before), (_in_parent, in_parent), (_in_child, in_child)):
-            refs[:] = [ref for ref in refs if ref() is not None]
+            refs[:] = [ref for ref in refs if ref() not in (None, method)]
             if method is not None:
-                refs.append(weakref.WeakMethod(method))
+                refs.append(weakref.WeakMethod(method) if ismethod(method) else partial(_itself, method))
         if not _hooked and hasattr(os, "register_at_fork"):
             _hooked = True
             os.register_at_fork(
@@ -40,6 +42,10 @@ def on_fork(
                 after_in_parent=lambda: _call(_in_parent),
                 after_in_child=_forked,
             )
+
+
+def _itself(function: _Method) -> _Method:
+    return function
 
 
 def _forked() -> None:

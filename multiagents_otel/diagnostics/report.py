@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from multiagents_otel.core.forking import on_fork
 from multiagents_otel.diagnostics.finding import Finding, from_json
 
 FOLDER: Final = "MULTIAGENTS_OTEL_DOCTOR_FOLDER"
@@ -28,8 +29,7 @@ def install() -> None:
 
     process.listen()
     atexit.register(_write)
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_start_timer)
+    on_fork(in_child=_start_timer)
     _start_timer()
 
 

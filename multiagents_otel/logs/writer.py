@@ -10,7 +10,6 @@ import _thread
 import asyncio
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final, Protocol
 
+from multiagents_otel.core.forking import on_fork
 from multiagents_otel.ending import ENDING, start_thread
 from multiagents_otel.logs.record import Record
 from multiagents_otel.logs.rendering import text_line
@@ -56,6 +56,7 @@ def writer_for(key: object, name: str, make_sink: Callable[[], Sink]) -> Writer:
         name: of the place, for what the user is told.
         make_sink: makes its sink, if there is none yet.
     """
+    on_fork(in_child=_in_child)
     with _lock:
         ENDING.add(_at_end)
         writer = _writers.get(key)
@@ -286,7 +287,3 @@ def _in_child() -> None:
     _lock = threading.RLock()
     for writer in list(_writers.values()):
         writer.forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Coroutine, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from multiagents_otel import semconv
+from multiagents_otel.core.bounded import BoundedMap
 from multiagents_otel.monitors.metrics_collector import MetricsCollector
 from multiagents_otel.monitors.monitor import harmless_async, nothing
 from multiagents_otel.monitors.recorded import number
@@ -62,7 +62,7 @@ class BusinessMetricsMonitor(Observer):
         self.slow_workflow_ms = slow_workflow_ms
         self.spike_errors = spike_errors
         self.spike_minutes = spike_minutes
-        self._told: OrderedDict[str, bool] = OrderedDict()
+        self._told: BoundedMap[str, bool] = BoundedMap(_REMEMBERED)
         self._spike_told = -_SPIKE_SECONDS
         self._pending: set[asyncio.Task[None]] = set()
         OBSERVERS.add(self)
@@ -144,8 +144,6 @@ class BusinessMetricsMonitor(Observer):
         told = self._told.get(transaction_id)
         if told is None:
             self._told[transaction_id] = by_hand
-            if len(self._told) > _REMEMBERED:
-                self._told.popitem(last=False)
         return told in (None, by_hand)
 
     async def _workflow(self, workflow_id: str, transaction_id: str, duration_ms: float, status: str) -> None:

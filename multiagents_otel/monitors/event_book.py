@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from enum import Enum
 from time import perf_counter_ns
@@ -11,6 +10,7 @@ from typing import Any, Final
 from opentelemetry.trace import SpanContext
 
 from multiagents_otel import semconv
+from multiagents_otel.core.bounded import BoundedMap
 from multiagents_otel.core.scope import LAST_COMMAND
 from multiagents_otel.monitors.traces import Traces
 from multiagents_otel.monitors.tracked import UNKNOWN, Events, Key, Tracked
@@ -85,7 +85,8 @@ class EventBook:
         self.windows = windows
         self.traces = traces
         self.events = Events(windows)
-        self._outcomes: OrderedDict[str, str] = OrderedDict()  # of commands that callbacks told of, by correlation id
+        # Of commands whose end callbacks reported, by correlation id.
+        self._outcomes: BoundedMap[str, str] = BoundedMap(_OUTCOMES_REMEMBERED)
 
     def published(
         self,
@@ -228,8 +229,6 @@ class EventBook:
         tracked = self.finished(command_id, event, outcome, error, latency=latency)
         correlation_id = tracked.names[-1]
         if correlation_id is not None:
-            if len(self._outcomes) >= _OUTCOMES_REMEMBERED:
-                self._outcomes.popitem(last=False)
             self._outcomes[correlation_id] = outcome
 
     def outcome_of_result(self, correlation_id: str | None) -> str | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import threading
 import weakref
 from collections.abc import Mapping
 from typing import Any, Final
 
 from multiagents_otel import framework_interfaces, semconv
+from multiagents_otel.core.forking import on_fork
 from multiagents_otel.monitors import collected, recorded
 from multiagents_otel.monitors.monitor import harmless, harmless_async, nothing
 from multiagents_otel.monitors.numbers import number
@@ -71,7 +71,7 @@ class MetricsCollector:
         self._timer: asyncio.TimerHandle | None = None
         self._forget()
         framework_interfaces.serve()
-        _collectors.add(self)
+        on_fork(in_child=self._forget)
 
     def _forget(self) -> None:
         """Begin with nothing, as a process of its own."""
@@ -309,15 +309,3 @@ def _tick(collector: weakref.ref[MetricsCollector]) -> None:
 def _take(collector: weakref.ref[MetricsCollector]) -> None:
     if (alive := collector()) is not None:
         alive._take(wait=False)
-
-
-_collectors: Final[weakref.WeakSet[MetricsCollector]] = weakref.WeakSet()
-
-
-def _in_forked_child() -> None:
-    for collector in list(_collectors):
-        collector._forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_forked_child)

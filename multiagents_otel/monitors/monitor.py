@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from opentelemetry.sdk.trace import SpanProcessor
 
 from multiagents_otel import framework_interfaces
+from multiagents_otel.core.forking import on_fork
 from multiagents_otel.core.scope import FRAME
 from multiagents_otel.monitors.windows import Windows
 from multiagents_otel.telemetry.observers import OBSERVERS, Observer
@@ -28,8 +27,6 @@ _BATCH: Final = 64
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_monitors: Final[weakref.WeakSet[Monitor]] = weakref.WeakSet()
 
 
 def harmless(otherwise: Callable[[], Any]) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -106,7 +103,12 @@ class Monitor(Observer, SpanProcessor):
         self._running = False
         framework_interfaces.serve()
         OBSERVERS.add(self)
-        _monitors.add(self)
+        on_fork(in_child=self._in_forked_child)
+
+    def _in_forked_child(self) -> None:
+        self._lock = threading.RLock()
+        self._backlog.clear()
+        self._reset()  # what has been counted is the parent's
 
     def _reset(self) -> None:
         """Begin anew: nothing has been seen yet."""
@@ -178,14 +180,3 @@ class Monitor(Observer, SpanProcessor):
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """True: nothing is ever queued."""
         return True
-
-
-def _in_forked_child() -> None:
-    for monitor in list(_monitors):
-        monitor._lock = threading.RLock()
-        monitor._backlog.clear()
-        monitor._reset()  # what has been counted is the parent's
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_forked_child)

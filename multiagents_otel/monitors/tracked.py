@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Final, TypeAlias
 
 from multiagents_otel import semconv
+from multiagents_otel.core.bounded import BoundedMap
 from multiagents_otel.monitors.figures import Figures
 from multiagents_otel.monitors.windows import Windows
 from multiagents_otel.telemetry.event import Event
@@ -76,9 +76,8 @@ class Events:
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
-        # Ordered: the first key of a dict that its first keys are taken from takes ever longer to find.
-        self._pending: OrderedDict[Key, Tracked] = OrderedDict()
-        self._finished: OrderedDict[Key, Tracked] = OrderedDict()
+        self._pending: BoundedMap[Key, Tracked] = BoundedMap(PENDING_LIMIT)
+        self._finished: BoundedMap[Key, Tracked] = BoundedMap(FINISHED_LIMIT)
 
     @property
     def pending(self) -> int:
@@ -98,8 +97,6 @@ class Events:
             tracked = tracked_of(event)
             self._windows.figures(event.kind).seen += 1
             if key is not None:
-                if len(self._pending) >= PENDING_LIMIT:
-                    self._pending.popitem(last=False)
                 self._pending[key] = tracked
         elif tracked.transaction_id is None and event.transaction_id is not None:  # a callback had not told it
             tracked.transaction_id = event.transaction_id
@@ -120,8 +117,6 @@ class Events:
             if counted is not None and not self._windows.take_back(tracked.kind, counted, tracked.outcome):
                 return
         elif key is not None and self._pending.pop(key, None) is not None:
-            if len(self._finished) >= FINISHED_LIMIT:
-                self._finished.popitem(last=False)
             self._finished[key] = tracked
         tracked.outcome = outcome
         tracked.counted = None

@@ -13,6 +13,7 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, Sp
 
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
+from multiagents_otel.core.bounded import BoundedMap
 from multiagents_otel.core.scope import FRAME, Entry
 from multiagents_otel.processing.sampling import is_critical
 from multiagents_otel.telemetry.bus import BusInfo
@@ -132,7 +133,10 @@ class Messages:
     """
 
     def __init__(self) -> None:
-        self._shared: dict[tuple[int, str | None, int | None], Message] = {}
+        # One that goes had a handler that was never called, or never returned.
+        self._shared: BoundedMap[tuple[int, str | None, int | None], Message] = BoundedMap(
+            _REMEMBERED, lambda _key, message: message.count(message.context)
+        )
 
     def take(
         self,
@@ -158,9 +162,6 @@ class Messages:
                 return message
         message = Message(telemetry, name, data, handlers, longest)
         for key in keys:
-            if len(self._shared) >= _REMEMBERED:
-                oldest = self._shared.pop(next(iter(self._shared)))
-                oldest.count(oldest.context)  # a handler that was never called, or never returned
             self._shared[key] = message
         return message
 

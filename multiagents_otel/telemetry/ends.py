@@ -25,6 +25,7 @@ from uuid import uuid4
 from opentelemetry.context import Context
 
 from multiagents_otel import semconv
+from multiagents_otel.core.bounded import BoundedMap
 from multiagents_otel.semconv import WorkflowStatus
 from multiagents_otel.telemetry.background import Background
 from multiagents_otel.telemetry.failure import Failure
@@ -95,9 +96,9 @@ class Ends:
         grace = telemetry.options.stall_grace
         self._interval = min(max(grace / 4, _SHORTEST_INTERVAL), _LONGEST_INTERVAL)
         self._wait = max(grace, 4 * self._interval)
-        self._peers: dict[str, _Peers] = {}
+        self._peers: BoundedMap[str, _Peers] = BoundedMap(_HANDLED)
         self._pending: dict[str, End] = {}
-        self._handled: dict[str, int] = {}
+        self._handled: BoundedMap[str, int] = BoundedMap(_HANDLED)
         self.instance = uuid4().hex
 
     def clear(self) -> None:
@@ -187,8 +188,6 @@ class Ends:
             # Another orchestrator of the definition in this process?
             if result_id is None:
                 return
-            if len(self._handled) >= _HANDLED:
-                self._handled.pop(next(iter(self._handled)), None)
             if self._handled.setdefault(result_id, id(orchestrator)) != id(orchestrator):
                 self._duplicated(label, 1)
             return
@@ -211,8 +210,6 @@ class Ends:
     def _peers_of(self, workflow_id: str) -> _Peers:
         peers = self._peers.get(workflow_id)
         if peers is None:
-            if len(self._peers) >= _HANDLED:
-                self._peers.pop(next(iter(self._peers)), None)
             peers = self._peers[workflow_id] = _Peers()
         return peers
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from multiagents_otel import semconv
+from multiagents_otel.core.bounded import BoundedMap
 from multiagents_otel.telemetry.background import Background
 from multiagents_otel.telemetry.in_flight import running_loop
 from multiagents_otel.telemetry.subscribers import client_of, subscribers
@@ -67,7 +68,7 @@ class Receivers:
         self._background = background
         self._duplicated = duplicated
         self._undelivered = undelivered
-        self._channels: dict[str, _Channel] = {}
+        self._channels: BoundedMap[str, _Channel] = BoundedMap(_CHANNELS)
 
     def clear(self) -> None:
         """Forget every channel."""
@@ -80,8 +81,6 @@ class Receivers:
             return
         known = self._channels.get(channel)
         if known is None:
-            if len(self._channels) >= _CHANNELS:
-                self._channels.pop(next(iter(self._channels)))
             known = self._channels[channel] = _Channel()
         subscribed, asked = known.subscribers.get(receivers, (0, float("-inf")))
         if subscribed and time.monotonic() - asked <= _VALID_SECONDS:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from opentelemetry._logs import SeverityNumber
 
 from multiagents_otel import semconv
+from multiagents_otel.core.bounded import BoundedMap
 from multiagents_otel.semconv import WorkflowStatus
 from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
 from multiagents_otel.telemetry.failure import Failure
@@ -28,17 +29,13 @@ class Stalls:
     def __init__(self, telemetry: Telemetry, let_go: Callable[[str], None]) -> None:
         self._telemetry = telemetry
         self._let_go = let_go
-        self.stalled: dict[str, Workflow] = {}
+        self.stalled: BoundedMap[str, Workflow] = BoundedMap(_CAPACITY, lambda oldest, _workflow: let_go(oldest))
 
     def tell(self, workflow: Workflow, failure: Failure | None) -> None:
         """A workflow, whose root has been emitted, can't go on."""
         workflow.stalled = True
         # The application's data is not ours to keep; a late result brings it again.
         workflow.saga = workflow.recorded_exception = None
-        if len(self.stalled) >= _CAPACITY:
-            oldest = next(iter(self.stalled))
-            self._let_go(oldest)
-            self.stalled.pop(oldest, None)
         self.stalled[workflow.transaction_id] = workflow
         ledger = self._telemetry.ledger
         ledger.add(semconv.WORKFLOW_STALLS, (ledger.workflow(workflow.workflow_id),))

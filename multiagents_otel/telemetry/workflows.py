@@ -21,6 +21,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind
 
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
+from multiagents_otel.core.bounded import BoundedMap
 from multiagents_otel.core.scope import FRAME
 from multiagents_otel.processing.sampling import in_critical_baggage
 from multiagents_otel.semconv import WorkflowStatus
@@ -51,12 +52,13 @@ class Workflows:
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         self._ledger = telemetry.ledger
-        self._active: dict[str, Workflow] = {}
+        # The identity of one that is dropped is in its saga: it is taken up again when its next result comes.
+        self._active: BoundedMap[str, Workflow] = BoundedMap(_CAPACITY)
         self._stalls = Stalls(telemetry, self._remember)
         background = Background(telemetry.guard)
         self.ends = Ends(telemetry, background, self._record)
         self.receivers = Receivers(background, self._duplicated, self._undelivered)
-        self._ended: dict[str, None] = {}
+        self._ended: BoundedMap[str, None] = BoundedMap(_REMEMBERED)
         self._workers: dict[str, Mapping[str, str]] = {}
         self.in_flight = InFlight(telemetry.options.stall_grace, self._late)
         gauges = telemetry.instruments.gauges
@@ -176,9 +178,6 @@ class Workflows:
         return transaction_id in self._ended
 
     def _hold(self, workflow: Workflow) -> None:
-        if len(self._active) >= _CAPACITY:
-            # Its identity is in the saga: it is taken up again when its next result comes.
-            self._active.pop(next(iter(self._active)), None)
         self._active[workflow.transaction_id] = workflow
         call = FRAME.get().call
         if call is not None:
@@ -395,8 +394,6 @@ class Workflows:
         return span
 
     def _remember(self, transaction_id: str) -> None:
-        if len(self._ended) >= _REMEMBERED:
-            self._ended.pop(next(iter(self._ended)), None)
         self._ended[transaction_id] = None
 
     # --- workflows that cannot end -------------------------------------------------------------

@@ -33,7 +33,7 @@ DIRECTIONS: Final[dict[str, set[str]]] = {
         *(*BASE, "config", "core", "processing", "ending", "telemetry", "logs"),
         *("configuration", "monitoring", "lifecycle"),
     },
-    "diagnostics": {*BASE, "telemetry", "lifecycle", "instrumentation"},
+    "diagnostics": {*BASE, "core", "telemetry", "lifecycle", "instrumentation"},
     "startup": {"config", "diagnostics"},
     "auto": {
         *(*BASE, "config", "ending", "logs", "configuration", "monitoring", "lifecycle", "pipeline"),
