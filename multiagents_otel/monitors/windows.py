@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from multiagents_otel.core.bounded import BoundedMap
 from multiagents_otel.monitors.figures import Figures, Table, add_table
 
 _SLOT_SECONDS: Final = 10
@@ -95,7 +94,7 @@ class Windows:
         self._max_minutes = 60.0 * min(max(hours, 24.0), _MAX_HOURS)
         levels = [_Level(width, minutes) for width, minutes in _LEVELS]
         self._levels = (*levels, _Level(_HOUR_SECONDS, self._max_minutes))
-        self._windows: BoundedMap[float, _Window] = BoundedMap(_REMEMBERED)
+        self._windows: dict[float, _Window] = {}
         self._began = self._now = time.monotonic()
         self._index = int(self._now // _SLOT_SECONDS)
         self._until = (self._index + 1.0) * _SLOT_SECONDS
@@ -168,6 +167,8 @@ class Windows:
         """The figures of the last ``minutes`` (as :meth:`minutes` gives them), of all names or of some."""
         window = self._windows.pop(minutes, None)
         if window is None:
+            if len(self._windows) >= _REMEMBERED:
+                del self._windows[next(iter(self._windows))]
             at = next((at for at, (_width, longest) in enumerate(_LEVELS) if minutes <= longest), len(_LEVELS))
             window = _Window(minutes, self._levels[at])
         self._windows[minutes] = window
