@@ -24,7 +24,7 @@ LONGEST_FIRST := $(wildcard $(addprefix tests/, sampling alerting collector stac
 SOURCE := $(VENV)/framework-source/PKG-INFO
 
 # What the dashboards are made with needs a newer Python than the package, and is not there on an older one.
-MYPY_DASHBOARDS := $(BIN)/mypy --python-version 3.11 --no-warn-return-any $(wildcard multiagents_otel/stack/dashboards/*.py)
+MYPY_DASHBOARDS := $(BIN)/mypy --python-version 3.11 --no-warn-return-any $(wildcard multiagents_otel/tools/deploy/dashboards/*.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -19,9 +19,9 @@ from pathlib import Path
 from parts import PORTS, parameters, parts, urls
 from programs import Program, StackError, Stop, free, running
 
-from multiagents_otel.stack.export import exported, write
-from multiagents_otel.stack.parameters import ParameterError, values
-from multiagents_otel.stack.secrets import SecretError, channels, write_secrets
+from multiagents_otel.tools.deploy.export import exported, write
+from multiagents_otel.tools.deploy.parameters import ParameterError, values
+from multiagents_otel.tools.deploy.secrets import SecretError, channels, write_secrets
 
 HERE = Path(__file__).resolve().parent
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from multiagents_otel.stack.secrets import write_secrets
+from multiagents_otel.tools.deploy.secrets import write_secrets
 from tests.alerting.running import write_files
 from tests.support.deadline import DEADLINE
 from tests.support.notifications import Mail, PagerDutyEvent, Receivers, SlackMessage

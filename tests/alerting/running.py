@@ -10,9 +10,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from multiagents_otel.stack.files import folder as shipped
-from multiagents_otel.stack.render import render
-from multiagents_otel.stack.secrets import write_secrets
+from multiagents_otel.tools.deploy.files import folder as shipped
+from multiagents_otel.tools.deploy.render import render
+from multiagents_otel.tools.deploy.secrets import write_secrets
 from tests.support.notifications import Receivers
 from tests.support.parameters import at_any_pace
 from tests.support.ports import free_port

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from multiagents_otel.stack.parameters import ParameterError, values
-from multiagents_otel.stack.secrets import SecretError, channels
+from multiagents_otel.tools.deploy.parameters import ParameterError, values
+from multiagents_otel.tools.deploy.secrets import SecretError, channels
 from tests.alerting.running import alerting, an_alert
 from tests.support.notifications import Receivers
 

@@ -12,9 +12,9 @@ from typing import Final
 import pytest
 import yaml
 
-from multiagents_otel.stack.files import folder as shipped
-from multiagents_otel.stack.parameters import values
-from multiagents_otel.stack.render import render
+from multiagents_otel.tools.deploy.files import folder as shipped
+from multiagents_otel.tools.deploy.parameters import values
+from multiagents_otel.tools.deploy.render import render
 from tests.alerting.running import write_files
 from tests.support.services import find
 

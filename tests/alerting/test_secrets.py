@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import pytest
 
-from multiagents_otel.stack.files import folder as shipped
-from multiagents_otel.stack.parameters import values
-from multiagents_otel.stack.secrets import SECRETS, SecretError, channels, write_secrets
+from multiagents_otel.tools.deploy.files import folder as shipped
+from multiagents_otel.tools.deploy.parameters import values
+from multiagents_otel.tools.deploy.secrets import SECRETS, SecretError, channels, write_secrets
 from tests.alerting.running import alerting, an_alert
 from tests.support import notifications
 from tests.support.notifications import Receivers

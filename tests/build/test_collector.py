@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from multiagents_otel.stack.files import folder
+from multiagents_otel.tools.deploy.files import folder
 from tests.support.processes import Process
 from tests.support.services import find
 

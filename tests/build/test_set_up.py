@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from multiagents_otel.stack.files import folder
+from multiagents_otel.tools.deploy.files import folder
 from tests.support.processes import REPOSITORY, Process
 from tests.support.services import find
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from multiagents_otel.cli import main
+from multiagents_otel.tools import main
 from tests.cli.otlp_lines import Data, write
 from tests.cli.shown import Run, Show, Shown
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from multiagents_otel.stack.export import exported
-from multiagents_otel.stack.parameters import PARAMETERS, values
-from multiagents_otel.stack.secrets import channels
+from multiagents_otel.tools.deploy.export import exported
+from multiagents_otel.tools.deploy.parameters import PARAMETERS, values
+from multiagents_otel.tools.deploy.secrets import channels
 from tests.cli.shown import Run
 from tests.guide.framework_source import snippets
 

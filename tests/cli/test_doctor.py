@@ -20,7 +20,7 @@ from tests.support.processes import Process
 from tests.support.receiver import OtlpReceiver
 from tests.support.redis_server import RedisServer
 
-_DOCTOR = [sys.executable, "-c", "import sys; from multiagents_otel.cli import main; sys.exit(main())", "doctor"]
+_DOCTOR = [sys.executable, "-c", "import sys; from multiagents_otel.tools import main; sys.exit(main())", "doctor"]
 _NOWHERE = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
 
 _PROGRAM = """
@@ -158,7 +158,7 @@ def test_a_program_under_the_launcher_is_examined_too(receiver: OtlpReceiver, re
     launched = [
         sys.executable,
         "-c",
-        "import sys; from multiagents_otel.cli import main; sys.exit(main())",
+        "import sys; from multiagents_otel.tools import main; sys.exit(main())",
         "run",
         *_program(),
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from multiagents_otel.cli import main
+from multiagents_otel.tools import main
 from tests.cli.otlp_lines import HAPPY, Call, metrics, point, spans, total, workflow, write
 from tests.support.processes import Process
 
@@ -59,7 +59,7 @@ def test_a_locale_that_is_not_utf_8_changes_nothing_that_is_read_or_written(tmp_
     import asyncio, locale, sys
     assert "utf" not in locale.getpreferredencoding().lower(), locale.getpreferredencoding()
     from multiagents_otel import ConsoleLogger, FileLogger, MonitoringConfig
-    from multiagents_otel.cli import main
+    from multiagents_otel.tools import main
     text = "B\\u00fcro \\U0001f4e6 \\u2500"
     async def log():
         for logger in (FileLogger({str(tmp_path / "app.log")!r}, json_format=False), ConsoleLogger()):

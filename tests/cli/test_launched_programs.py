@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from multiagents_otel.cli.interpreter import obstacle
+from multiagents_otel.tools.interpreter import obstacle
 from tests.support.processes import REPOSITORY, Process
 
 _COMMAND: Final = str(Path(sys.executable).with_name("multiagents-otel"))

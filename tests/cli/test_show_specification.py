@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-from multiagents_otel.cli.otlp_file import OtlpFile
-from multiagents_otel.cli.otlp_json import read_request
-from multiagents_otel.cli.records import Batch, Buckets, Distribution, Kind, Pairs
+from multiagents_otel.tools.otlp_file import OtlpFile
+from multiagents_otel.tools.otlp_json import read_request
+from multiagents_otel.tools.records import Batch, Buckets, Distribution, Kind, Pairs
 from tests.cli.otlp_messages import LAYOUTS, SIGNALS, STYLES, Style, messages, to_json
 from tests.cli.shown import Run
 

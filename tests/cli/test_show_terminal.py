@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from multiagents_otel import semconv
-from multiagents_otel.cli import main
+from multiagents_otel.tools import main
 from tests.cli.otlp_lines import (
     WORKER_A,
     Call,
@@ -31,7 +31,7 @@ from tests.cli.otlp_lines import (
 from tests.cli.shown import Run, Show
 
 ROOT = Path(__file__).parents[2]
-COMMAND = (sys.executable, "-c", "import sys; from multiagents_otel.cli import main; sys.exit(main())")
+COMMAND = (sys.executable, "-c", "import sys; from multiagents_otel.tools import main; sys.exit(main())")
 
 NASTY = "\x1b]0;owned\x07\x1b[2J\r\n\t\x9b31m\u202e\u2028\ud800\x00"
 
@@ -135,7 +135,7 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path: Path) -> Non
 
 def test_the_command_does_not_load_what_it_does_not_need() -> None:
     code = (
-        "import sys, multiagents_otel.cli\n"
+        "import sys, multiagents_otel.tools\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules} & {'multiagents', 'dspy', 'redis', 'rich'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from multiagents_otel.stack.parameters.collector import ROWS
+from multiagents_otel.tools.deploy.parameters.collector import ROWS
 from tests.collector.test_guide_names import GUIDE
 from tests.support.collectors import FOLDER
 

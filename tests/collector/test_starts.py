@@ -15,8 +15,8 @@ from typing import Final
 
 import pytest
 
-from multiagents_otel.stack.parameters import values
-from multiagents_otel.stack.render import render
+from multiagents_otel.tools.deploy.parameters import values
+from multiagents_otel.tools.deploy.render import render
 from tests.collector.sending import metrics, post, traces
 from tests.support.collectors import FOLDER, Running, collector
 from tests.support.receiver import OtlpReceiver

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from multiagents_otel.stack.files import folder
+from multiagents_otel.tools.deploy.files import folder
 
 GRAFANA: Final = folder() / "grafana"
 FILES: Final = sorted((GRAFANA / "dashboards").glob("*.json"))

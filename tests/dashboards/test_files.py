@@ -32,11 +32,13 @@ def board(request: pytest.FixtureRequest) -> Board:
 
 @NEEDS_SDK
 def test_the_files_are_what_the_generator_makes(tmp_path: Path) -> None:
-    with Process([sys.executable, "-m", "multiagents_otel.stack.dashboards", str(tmp_path)], cwd=REPOSITORY) as process:
+    with Process(
+        [sys.executable, "-m", "multiagents_otel.tools.deploy.dashboards", str(tmp_path)], cwd=REPOSITORY
+    ) as process:
         process.wait_ok()
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         path.name: path.read_text() for path in FILES
-    }, "python -m multiagents_otel.stack.dashboards renews them"
+    }, "python -m multiagents_otel.tools.deploy.dashboards renews them"
 
 
 def test_the_boards_that_were_promised_are_there() -> None:

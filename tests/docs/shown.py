@@ -25,7 +25,7 @@ def printed_by_the_export() -> str:
     variable, value, arguments, _ = export().groups()
     channels = ("ALERT_", "SMTP_", "PAGERDUTY_", "ESCALATION_", "WATCHDOG_", "SLACK_", "MULTIAGENT")
     environ = {name: text for name, text in os.environ.items() if not name.startswith(channels)}
-    program = "import sys; from multiagents_otel.cli import main; sys.exit(main())"
+    program = "import sys; from multiagents_otel.tools import main; sys.exit(main())"
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-c", program, *shlex.split(arguments)],

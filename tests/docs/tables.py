@@ -14,9 +14,16 @@ from multiagents_otel import semconv
 from multiagents_otel.config import ENV_PREFIXES, MONITORING, OPTIONS, Option
 from multiagents_otel.config.sources import FRAMEWORK_PREFIX
 from multiagents_otel.semconv import Instrument
-from multiagents_otel.stack.files import folder
-from multiagents_otel.stack.parameters import PARAMETERS, Parameter, alertmanager, collector, containers, prometheus
-from multiagents_otel.stack.parameters import sampling as tail_sampling
+from multiagents_otel.tools.deploy.files import folder
+from multiagents_otel.tools.deploy.parameters import (
+    PARAMETERS,
+    Parameter,
+    alertmanager,
+    collector,
+    containers,
+    prometheus,
+)
+from multiagents_otel.tools.deploy.parameters import sampling as tail_sampling
 from tests.rules.rule_files import alerts
 
 REPOSITORY: Final = Path(__file__).parents[2]

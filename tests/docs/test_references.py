@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 import multiagents_otel
-from multiagents_otel.cli import COMMANDS, command_line
-from multiagents_otel.stack.files import folder
-from multiagents_otel.stack.parameters import PARAMETERS
-from multiagents_otel.stack.secrets import SECRETS
+from multiagents_otel.tools import COMMANDS, command_line
+from multiagents_otel.tools.deploy.files import folder
+from multiagents_otel.tools.deploy.parameters import PARAMETERS
+from multiagents_otel.tools.deploy.secrets import SECRETS
 from tests.docs.tables import README, REPOSITORY
 from tests.rules.rule_files import alerts
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from multiagents_otel.stack.parameters import PARAMETERS, Parameter
+from multiagents_otel.tools.deploy.parameters import PARAMETERS, Parameter
 
 _GIVEN: Final = {
     "collector_host": "127.0.0.9",

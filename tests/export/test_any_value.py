@@ -16,8 +16,8 @@ from compose_spec import PyCompose
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from multiagents_otel.stack.export import exported, write
-from multiagents_otel.stack.forms import (
+from multiagents_otel.tools.deploy.export import exported, write
+from multiagents_otel.tools.deploy.forms import (
     ADDRESS,
     ADDRESSES,
     EMAIL,
@@ -33,9 +33,9 @@ from multiagents_otel.stack.forms import (
     VARIABLE,
     Form,
 )
-from multiagents_otel.stack.parameters import PARAMETERS, ParameterError, values
-from multiagents_otel.stack.parameters.relations import RELATIONS
-from multiagents_otel.stack.render import render
+from multiagents_otel.tools.deploy.parameters import PARAMETERS, ParameterError, values
+from multiagents_otel.tools.deploy.parameters.relations import RELATIONS
+from multiagents_otel.tools.deploy.render import render
 from tests.cli.conftest import run  # noqa: F401 - a fixture
 from tests.cli.shown import Run
 from tests.support.services import find
@@ -433,7 +433,7 @@ def test_every_relation_is_checked_and_named(relation: Any) -> None:
 
 
 def _plain(name: str, text: str) -> float:
-    from multiagents_otel.stack.parameter import seconds
+    from multiagents_otel.tools.deploy.parameter import seconds
 
     if text[-1].isalpha():
         return seconds(text)

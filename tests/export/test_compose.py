@@ -14,8 +14,8 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
-from multiagents_otel.stack.export import exported, write
-from multiagents_otel.stack.parameters import values
+from multiagents_otel.tools.deploy.export import exported, write
+from multiagents_otel.tools.deploy.parameters import values
 from tests.export.chosen import others
 from tests.export.containers import Container
 from tests.support.ports import free_port

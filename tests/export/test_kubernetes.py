@@ -19,8 +19,8 @@ import pytest
 import yaml
 from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule
 
-from multiagents_otel.stack.export import exported
-from multiagents_otel.stack.parameters import values
+from multiagents_otel.tools.deploy.export import exported
+from multiagents_otel.tools.deploy.parameters import values
 from tests.export.chosen import others
 from tests.export.containers import Container
 from tests.export.test_compose import PORTS

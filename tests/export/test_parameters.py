@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from multiagents_otel.stack.export import exported, write
-from multiagents_otel.stack.files import folder, read
-from multiagents_otel.stack.parameters import PARAMETERS, ParameterError, values
-from multiagents_otel.stack.render import render
+from multiagents_otel.tools.deploy.export import exported, write
+from multiagents_otel.tools.deploy.files import folder, read
+from multiagents_otel.tools.deploy.parameters import PARAMETERS, ParameterError, values
+from multiagents_otel.tools.deploy.render import render
 from tests.export.chosen import other, others
 from tests.support.services import find
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from multiagents_otel.stack import generated, render
-from multiagents_otel.stack.parameter import Parameter
-from multiagents_otel.stack.parameters import PARAMETERS
+from multiagents_otel.tools.deploy import generated, render
+from multiagents_otel.tools.deploy.parameter import Parameter
+from multiagents_otel.tools.deploy.parameters import PARAMETERS
 
 ROWS = (
     Parameter("ratio", "number", "0.1", ""),

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from multiagents_otel.stack.export import exported, write
-from multiagents_otel.stack.parameters import values
-from multiagents_otel.stack.secrets import channels, write_secrets
+from multiagents_otel.tools.deploy.export import exported, write
+from multiagents_otel.tools.deploy.parameters import values
+from multiagents_otel.tools.deploy.secrets import channels, write_secrets
 from tests.export.containers import Container
 from tests.export.test_compose import container as of_compose
 from tests.export.test_kubernetes import one

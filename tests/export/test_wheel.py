@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from multiagents_otel.stack.export import exported
-from multiagents_otel.stack.files import read
-from multiagents_otel.stack.parameters import values
-from multiagents_otel.stack.secrets import channels
+from multiagents_otel.tools.deploy.export import exported
+from multiagents_otel.tools.deploy.files import read
+from multiagents_otel.tools.deploy.parameters import values
+from multiagents_otel.tools.deploy.secrets import channels
 from tests.support.processes import REPOSITORY
 
 
@@ -54,7 +54,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_the_files_of_the_repository(site: Path) -> None:
-    shipped = site / "multiagents_otel" / "stack" / "collector-config"
+    shipped = site / "multiagents_otel" / "tools" / "deploy" / "collector-config"
     files = [path for path in shipped.rglob("*") if path.is_file()]
     assert {path.relative_to(shipped).as_posix(): path.read_text() for path in files} == read()
 

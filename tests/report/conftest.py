@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from multiagents_otel.cli import main
+from multiagents_otel.tools import main
 from tests.cli.shown import Run, Shown
 from tests.report.history import History
 from tests.support.ports import free_port

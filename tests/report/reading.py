@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from multiagents_otel.cli.quantities import duration
+from multiagents_otel.tools.quantities import duration
 from tests.report.history import boundaries
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multiagents_otel.cli.report.charts import Time
+from multiagents_otel.tools.report.charts import Time
 
 
 def names(slot: float) -> tuple[list[str], str]:

@@ -106,7 +106,7 @@ def test_prometheus_gives_up_on_a_query(run: Run) -> None:
 
 
 def test_no_answer_comes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("multiagents_otel.cli.report.prometheus.GRACE", 0.0)
+    monkeypatch.setattr("multiagents_otel.tools.report.prometheus.GRACE", 0.0)
     with answering(200, "", late=True) as server:
         said = complaint(run, "--prometheus", server.url, "--timeout", "0.3")
         assert said.startswith(f"{server.url} has not answered a query within 0.3 s: ")
@@ -115,7 +115,7 @@ def test_no_answer_comes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("status", [200, 503])
 def test_an_answer_that_never_ends(run: Run, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
-    monkeypatch.setattr("multiagents_otel.cli.report.prometheus.GRACE", 0.0)
+    monkeypatch.setattr("multiagents_otel.tools.report.prometheus.GRACE", 0.0)
     with answering(status, "", drips=True) as server:
         said = complaint(run, "--prometheus", server.url, "--timeout", "0.3")
     assert said.startswith(server.url if status == 200 else f"what answers at {server.url} is not Prometheus's API.")

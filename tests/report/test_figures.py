@@ -7,7 +7,7 @@ from math import ceil
 
 import pytest
 
-from multiagents_otel.cli.quantities import duration
+from multiagents_otel.tools.quantities import duration
 from tests.cli.shown import Run
 from tests.report.conftest import END, prometheus_with
 from tests.report.history import History

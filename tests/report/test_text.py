@@ -134,7 +134,7 @@ NARROW = {"stalled": "0", "success": "90.9 %", "p50": "375 ms", "p95": "487 ms",
 
 def test_a_terminal_without_unicode_gets_plain_marks(prometheus: Prometheus) -> None:
     asked = ["report", "--prometheus", prometheus.url, "--since", "1h", "--until", "2026-11-24T12:00"]
-    code = f"import sys; from multiagents_otel.cli import main; sys.exit(main({asked!r}))"
+    code = f"import sys; from multiagents_otel.tools import main; sys.exit(main({asked!r}))"
     with Process.python(code, env={"PYTHONIOENCODING": "ascii"}) as process:
         assert process.wait(30) == 0
         assert process.output.isascii()

@@ -11,7 +11,7 @@ from typing import Any, Final
 import promql_parser
 import yaml
 
-from multiagents_otel.stack.files import folder
+from multiagents_otel.tools.deploy.files import folder
 
 PROMETHEUS: Final = folder() / "prometheus"
 RULE_FILES: Final = sorted((PROMETHEUS / "rules").glob("*.yaml"))

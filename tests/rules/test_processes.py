@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from multiagents_otel.stack.parameters import values
-from multiagents_otel.stack.render import render
+from multiagents_otel.tools.deploy.parameters import values
+from multiagents_otel.tools.deploy.render import render
 from tests.rules.rule_files import PROMETHEUS, RULE_FILES
 from tests.support.ports import free_port
 from tests.support.services import Prometheus, wait_until

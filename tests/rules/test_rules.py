@@ -11,9 +11,9 @@ from typing import Final
 import pytest
 
 from multiagents_otel import semconv
-from multiagents_otel.stack.files import folder
-from multiagents_otel.stack.parameters import PARAMETERS, ParameterError, prometheus, values
-from multiagents_otel.stack.render import render
+from multiagents_otel.tools.deploy.files import folder
+from multiagents_otel.tools.deploy.parameters import PARAMETERS, ParameterError, prometheus, values
+from multiagents_otel.tools.deploy.render import render
 from tests.rules.rule_files import PROMETHEUS, RULE_FILES, UNIT_TESTS, alerts, expectations, metrics_of, rules
 from tests.support.services import find
 

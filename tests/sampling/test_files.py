@@ -9,10 +9,10 @@ from typing import Final
 import pytest
 import yaml
 
-from multiagents_otel.stack.files import folder
-from multiagents_otel.stack.gateways import addresses
-from multiagents_otel.stack.parameters import values
-from multiagents_otel.stack.render import render
+from multiagents_otel.tools.deploy.files import folder
+from multiagents_otel.tools.deploy.gateways import addresses
+from multiagents_otel.tools.deploy.parameters import values
+from multiagents_otel.tools.deploy.render import render
 from tests.sampling.running import AGENT, GATEWAY, GATEWAY_FOR_ALL, SAMPLING
 from tests.support.services import find
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from multiagents_otel.stack.files import folder
-from multiagents_otel.stack.parameters import PARAMETERS
-from multiagents_otel.stack.parameters.sampling import ROWS
+from multiagents_otel.tools.deploy.files import folder
+from multiagents_otel.tools.deploy.parameters import PARAMETERS
+from multiagents_otel.tools.deploy.parameters.sampling import ROWS
 
 PAGE: Final = (folder() / "sampling.md").read_text()
 FILES: Final = ("tail-sampling.yaml", "agent.yaml", "gateway.yaml", "agent-tls.yaml", "agent-token.yaml")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from multiagents_otel.stack.files import folder
-from multiagents_otel.stack.render import render
+from multiagents_otel.tools.deploy.files import folder
+from multiagents_otel.tools.deploy.render import render
 from tests.support.parameters import at_any_pace
 from tests.support.ports import free_port
 from tests.support.receiver import OtlpReceiver

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from multiagents_otel.stack.parameters import PARAMETERS, relations
+from multiagents_otel.tools.deploy.parameters import PARAMETERS, relations
 
 
 def at_any_pace(chosen: Mapping[str, str]) -> dict[str, str]:
