@@ -1,1 +1,1 @@
-"""What every other package builds on: it imports none of them."""
+"""Foundation of the other packages: it imports none of them."""
