@@ -75,20 +75,22 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    # Names are loaded when they are asked for: the launcher's environment module must not pay for the SDK.
-    if name in _HOMES:
-        from importlib import import_module
+if not TYPE_CHECKING:  # a type checker takes any name for one that a module's __getattr__ knows
 
-        from multiagents_otel.config.environment import corrected_environment
+    def __getattr__(name: str) -> Any:
+        # Names are loaded when they are asked for: the launcher's environment module must not pay for the SDK.
+        if name in _HOMES:
+            from importlib import import_module
 
-        home = _HOMES[name]
-        with corrected_environment():  # the import of OpenTelemetry itself raises for some values
-            module = import_module(home)
-        # All names of the module: flush() is often called first when the interpreter can't import any more.
-        globals().update({each: getattr(module, each) for each in _HOMES if _HOMES[each] == home})
-        return globals()[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            from multiagents_otel.config.environment import corrected_environment
+
+            home = _HOMES[name]
+            with corrected_environment():  # the import of OpenTelemetry itself raises for some values
+                module = import_module(home)
+            # All names of the module: flush() is often called first when the interpreter can't import any more.
+            globals().update({each: getattr(module, each) for each in _HOMES if _HOMES[each] == home})
+            return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

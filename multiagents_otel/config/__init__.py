@@ -13,7 +13,7 @@ from multiagents_otel.config.monitoring import (
     file_of_environment,
 )
 from multiagents_otel.config.option import Option, OptionError
-from multiagents_otel.config.options import OPTIONS, Options, Patterns, given, matches
+from multiagents_otel.config.options import OPTIONS, OptionArguments, Options, describe_options, matches
 from multiagents_otel.config.sections import MONITORING
 from multiagents_otel.config.sources import CONFIG, ENV_PREFIXES
 
@@ -27,11 +27,11 @@ __all__ = [
     "Configuration",
     "MonitoringConfig",
     "Option",
+    "OptionArguments",
     "OptionError",
     "Options",
-    "Patterns",
     "file_of_environment",
-    "given",
     "configuration_in_force",
+    "describe_options",
     "matches",
 ]
