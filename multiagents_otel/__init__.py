@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from multiagents_otel.version import __version__
 
 if TYPE_CHECKING:
-    from multiagents_otel.auto import auto_instrument, flush, instrument_event_bus
+    from multiagents_otel.api import auto_instrument
+    from multiagents_otel.auto import flush, instrument_event_bus
     from multiagents_otel.config import MonitoringConfig, OptionError
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
     from multiagents_otel.logs import CompositeLogger, ConsoleLogger, FileLogger, OtelLogger
@@ -67,7 +68,7 @@ _HOMES = {
     "SamplingEventMonitor": "multiagents_otel.monitors.sampling",
     "SecureLogger": "multiagents_otel.logs.secure",
     "WorkerMonitor": "multiagents_otel.monitors.worker_monitor",
-    "auto_instrument": "multiagents_otel.auto",
+    "auto_instrument": "multiagents_otel.api",
     "flush": "multiagents_otel.auto",
     "instrument_event_bus": "multiagents_otel.auto",
     "sanitize_context_for_logging": "multiagents_otel.processing.redaction",
@@ -78,7 +79,7 @@ _HOMES = {
 if not TYPE_CHECKING:  # a type checker takes any name for one that a module's __getattr__ knows
 
     def __getattr__(name: str) -> Any:
-        # Names are loaded when they are asked for: the launcher's environment module must not pay for the SDK.
+        # Names are loaded on first use: the import of the SDK takes longer than that of this package.
         if name in _HOMES:
             from importlib import import_module
 

@@ -1,22 +1,18 @@
-"""``auto_instrument()``: the one line."""
+"""Activation of the instrumentation, and the flush of what it has recorded."""
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 from multiagents_otel import monitoring, pipeline, semconv
 from multiagents_otel.config import (
-    Configuration,
     MonitoringConfig,
-    OptionArguments,
     Options,
     configuration_in_force,
-    describe_options,
     file_of_environment,
 )
 from multiagents_otel.config.environment import corrected_environment
@@ -28,11 +24,6 @@ from multiagents_otel.logs.writer import flush_writers
 from multiagents_otel.monitoring import Monitoring
 from multiagents_otel.startup import DOCTOR_FOLDER
 
-if sys.version_info >= (3, 11):
-    from typing import Unpack
-else:
-    from typing_extensions import Unpack
-
 _logger = logging.getLogger("multiagents_otel")
 
 _lifecycle: Lifecycle | None = None
@@ -40,49 +31,17 @@ _bystander: Lifecycle | None = None
 _lock = threading.RLock()
 
 
-@describe_options
-def auto_instrument(
-    *,
-    config: Configuration | None = None,
-    tracer_provider: Any = None,
-    meter_provider: Any = None,
-    logger_provider: Any = None,
-    **options: Unpack[OptionArguments],
-) -> Monitoring:
-    """Instrument multiagents-framework, and build what is needed to export its telemetry.
-
-    Call it once, at the start of each process, before or after the framework is imported; a second call
-    only prepares the end of the process again, where a fork or a server has undone that. Providers that are set
-    already are used; those that are missing are built: OTLP exporters, over HTTP unless set otherwise
-    (``OTEL_EXPORTER_OTLP_*``, ``OTEL_{TRACES,METRICS,LOGS}_EXPORTER``),
-    ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``, ``OTEL_TRACES_SAMPLER`` and the SDK's other variables,
-    or all of it from ``OTEL_CONFIG_FILE``. Metrics leave every 30 s (``OTEL_METRIC_EXPORT_INTERVAL``, ms). At
-    exit, on SIGTERM and on SIGHUP what is queued is flushed, which waits for backends for at most ``flush_timeout``
-    seconds.
+def activate(chosen: Options, providers: Mapping[str, Any], config: MonitoringConfig, config_given: bool) -> Monitoring:
+    """Instrument the framework, build the missing providers, and prepare the end of the process.
 
     Args:
-        config: a :class:`MonitoringConfig`, a dict of its sections, or the path of a YAML or JSON file; by default
-            the file that the variable ``MULTIAGENTS_OTEL_CONFIG`` names.
-        tracer_provider: used instead of the global one.
-        meter_provider: used instead of the global one.
-        logger_provider: used instead of the global one.
-        **options: the options of :class:`multiagents_otel.config.OptionArguments`; they win over the environment and
-            over ``config``. ``help()`` lists them.
-
-    Returns:
-        What the configuration has turned on: ``event_monitor``, ``worker_monitor``, ``metrics_collector`` (None each
-        if it is not on) and ``logger``; without a configuration there is nothing on. A second call returns the same.
-
-    Raises:
-        OptionError: an unknown option, which is a TypeError too, or a wrong value. Nothing has been changed then.
-        TypeError: a hook that is no plain function.
-        OSError: the file can't be read.
+        chosen: the resolved options.
+        providers: the providers of the call by signal; None where the call has none.
+        config: the resolved configuration.
+        config_given: whether the call has a configuration.
     """
-    configuration = configuration_in_force(config)
-    chosen = Options(options, configured=configuration.settings())
-    providers = {"traces": tracer_provider, "metrics": meter_provider, "logs": logger_provider}
     with _lock, corrected_environment():
-        return _activate(chosen, providers, configuration, config is not None)
+        return _activate(chosen, providers, config, config_given)
 
 
 def _activate(
