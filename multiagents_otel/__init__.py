@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from multiagents_otel.version import __version__
 
 if TYPE_CHECKING:
-    from multiagents_otel.auto import auto_instrument, flush, instrument_event_bus
+    from multiagents_otel.api import auto_instrument
+    from multiagents_otel.auto import flush, instrument_event_bus
     from multiagents_otel.config import OptionError
     from multiagents_otel.configuration import MonitoringConfig
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
@@ -68,7 +70,7 @@ _HOMES = {
     "SamplingEventMonitor": "multiagents_otel.monitors.sampling",
     "SecureLogger": "multiagents_otel.logs.secure",
     "WorkerMonitor": "multiagents_otel.monitors.worker_monitor",
-    "auto_instrument": "multiagents_otel.auto",
+    "auto_instrument": "multiagents_otel.api",
     "flush": "multiagents_otel.auto",
     "instrument_event_bus": "multiagents_otel.auto",
     "sanitize_context_for_logging": "multiagents_otel.processing.redaction",
@@ -76,20 +78,22 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    # Names are loaded when they are asked for: the launcher's environment module must not pay for the SDK.
-    if name in _HOMES:
-        from importlib import import_module
+if not TYPE_CHECKING:  # a type checker takes any name for one that a module's __getattr__ knows
 
-        from multiagents_otel.config.environment import corrected_environment
+    def __getattr__(name: str) -> Any:
+        # Names are loaded on first use: the import of the SDK takes longer than that of this package.
+        if name in _HOMES:
+            module = sys.modules.get(_HOMES[name])
+            if not hasattr(module, name):  # at its end the interpreter imports nothing, not even what is loaded
+                from importlib import import_module
 
-        home = _HOMES[name]
-        with corrected_environment():  # the import of OpenTelemetry itself raises for some values
-            module = import_module(home)
-        # All names of the module: flush() is often called first when the interpreter can't import any more.
-        globals().update({each: getattr(module, each) for each in _HOMES if _HOMES[each] == home})
-        return globals()[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+                from multiagents_otel.config.environment import corrected_environment
+
+                with corrected_environment():  # the import of OpenTelemetry itself raises for some values
+                    module = import_module(_HOMES[name])
+            globals()[name] = found = getattr(module, name)
+            return found
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -1,16 +1,16 @@
-"""``auto_instrument()``: the one line."""
+"""Activation of the instrumentation, and the flush of what it has recorded."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import Any
 
 from multiagents_otel import monitoring, pipeline, semconv
-from multiagents_otel.config import Options, Patterns, file_of_environment, given
+from multiagents_otel.config import Options, file_of_environment
 from multiagents_otel.config.environment import corrected_environment
-from multiagents_otel.configuration import Configuration, MonitoringConfig, configuration_in_force
+from multiagents_otel.configuration import MonitoringConfig, configuration_in_force
 from multiagents_otel.diagnostics import report
 from multiagents_otel.ending import ENDING
 from multiagents_otel.instrumentation import PROVIDERS, MultiAgentsInstrumentor
@@ -26,108 +26,28 @@ _bystander: Lifecycle | None = None
 _lock = threading.RLock()
 
 
-def auto_instrument(
-    *,
-    config: Configuration | None = None,
-    tracer_provider: Any = None,
-    meter_provider: Any = None,
-    logger_provider: Any = None,
-    detailed_timing: bool | None = None,
-    workflow_parent: str | None = None,
-    status_events: bool | None = None,
-    track_payload_size: bool | None = None,
-    messaging_metrics: bool | None = None,
-    excluded_events: str | Iterable[str] | None = None,
-    excluded_workers: str | Iterable[str] | None = None,
-    keep_errors: bool | None = None,
-    critical_workflows: str | Iterable[str] | None = None,
-    stall_grace: float | None = None,
-    flush_timeout: float | None = None,
-    redaction: bool | None = None,
-    redact_keys: str | Iterable[str] | None = None,
-    redact_patterns: Patterns | None = None,
-    redact_allow: str | Iterable[str] | None = None,
-    capture_content: bool | None = None,
-    max_content_length: int | None = None,
-    redact_callback: Callable[..., Any] | None = None,
-    replace_builtin_monitors: bool | None = None,
-    framework_logs: bool | None = None,
-    publish_hook: Callable[..., Any] | None = None,
-    process_hook: Callable[..., Any] | None = None,
-    step_hook: Callable[..., Any] | None = None,
-    workflow_hook: Callable[..., Any] | None = None,
-    **unknown: NoReturn,
-) -> Monitoring:
-    """Instrument multiagents-framework, and build what is needed to export its telemetry.
-
-    Call it once, at the start of each process, before or after the framework is imported; a second call
-    only prepares the end of the process again, where a fork or a server has undone that. Providers that are set
-    already are used; those that are missing are built: OTLP exporters, over HTTP unless set otherwise
-    (``OTEL_EXPORTER_OTLP_*``, ``OTEL_{TRACES,METRICS,LOGS}_EXPORTER``),
-    ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``, ``OTEL_TRACES_SAMPLER`` and the SDK's other variables,
-    or all of it from ``OTEL_CONFIG_FILE``. Metrics leave every 30 s (``OTEL_METRIC_EXPORT_INTERVAL``, ms). At
-    exit, on SIGTERM and on SIGHUP what is queued is flushed, which waits for backends for at most ``flush_timeout``
-    seconds.
+def activate(chosen: Options, providers: Mapping[str, Any], config: MonitoringConfig, config_given: bool) -> Monitoring:
+    """Instrument the framework, build the missing providers, and prepare the end of the process.
 
     Args:
-        config: a :class:`MonitoringConfig`, a dict of its sections, or the path of a YAML or JSON file; by default
-            the file that the variable ``MULTIAGENTS_OTEL_CONFIG`` names.
-        tracer_provider: used instead of the global one.
-        meter_provider: used instead of the global one.
-        logger_provider: used instead of the global one.
-        detailed_timing: ``send`` and ``process`` spans. This and all that follow are the options of
-            :data:`multiagents_otel.config.OPTIONS`; they win over the environment and over ``config``.
-        workflow_parent: ``"child"`` or ``"link"``: what a workflow is to the span that it is started in.
-        status_events: spans for StatusEvents too.
-        track_payload_size: the size of published events, as an attribute and as a metric.
-        messaging_metrics: the semantic conventions' ``messaging.*`` metrics beside our own.
-        excluded_events: globs of event types without spans and metrics.
-        excluded_workers: globs of worker types without ``worker`` spans and worker metrics.
-        keep_errors: a workflow in which something fails is sampled from then on, whatever the sampler says.
-        critical_workflows: globs of workflow ids that are sampled whatever the sampler says.
-        stall_grace: seconds after a step's timeout until its workflow is ``stalled``.
-        flush_timeout: seconds that the end of the process may wait for backends.
-        redaction: secrets are scrubbed from spans, logs and metrics.
-        redact_keys: more names whose values are secrets.
-        redact_patterns: more values that are secrets.
-        redact_allow: names or paths whose values stay as they are.
-        capture_content: payloads and results of events as attributes, cut and scrubbed.
-        max_content_length: characters at which captured content is cut.
-        redact_callback: called with (path, value) of each text and number; what it returns takes its place.
-        replace_builtin_monitors: the monitors and loggers that the framework makes for itself give way to ours.
-        framework_logs: the framework's own log records in OpenTelemetry's logs pipeline.
-        publish_hook: called with (span, event_type, event) before an event is sent.
-        process_hook: called with (span, event_type, event) before an event is handled.
-        step_hook: called with (span, context, step name) when a step ends.
-        workflow_hook: called with (span, context, status) when a workflow ends.
-        **unknown: for type checkers: there are no others.
-
-    Returns:
-        What the configuration has turned on: ``event_monitor``, ``worker_monitor``, ``metrics_collector`` (None each
-        if it is not on) and ``logger``; without a configuration there is nothing on. A second call returns the same.
-
-    Raises:
-        OptionError: an unknown option or a wrong value. Nothing has been changed then.
-        TypeError: a hook that is no plain function.
-        OSError: the file can't be read.
+        chosen: the resolved options.
+        providers: the providers of the call by signal; None where the call has none.
+        config: the resolved configuration.
+        config_given: whether the call has a configuration.
     """
-    arguments = {**given(locals(), "unknown", "config"), **unknown}
-    providers = {signal: arguments.pop(name, None) for signal, name in PROVIDERS.items()}
-    configuration = configuration_in_force(config)
     with _lock, corrected_environment():
-        return _activate(arguments, providers, configuration, config is not None)
+        return _activate(chosen, providers, config, config_given)
 
 
 def _activate(
-    options: dict[str, Any], providers: dict[str, Any], config: MonitoringConfig, config_given: bool
+    chosen: Options, providers: Mapping[str, Any], config: MonitoringConfig, config_given: bool
 ) -> Monitoring:
-    chosen = Options(options, configured=config.settings())
     instrumentor, on = MultiAgentsInstrumentor(), monitoring.current()
     was_active, first = instrumentor.is_instrumented_by_opentelemetry, _lifecycle is None
-    if was_active and (options or (config_given and on and on.asked)):
+    if was_active and (chosen.arguments or (config_given and on and on.asked)):
         _logger.warning("multiagents_otel is active already: the options of this call are not used")
     # OTEL_CONFIG_FILE may activate it before we do, with the options that it holds.
-    with instrumentor.asking(config=config, **options):
+    with instrumentor.asking(config, chosen):
         if first:
             there = {signal: provider for signal, provider in providers.items() if provider is not None}
             _watch(pipeline.ensure(there), _flush_timeout(chosen))

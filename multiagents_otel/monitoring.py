@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from importlib import import_module
@@ -67,6 +67,10 @@ class Monitoring:
 
     def start_soon(self) -> None:
         """Start, if this is called by an event loop's own code."""
+        if "asyncio" not in sys.modules:
+            return  # no event loop runs, and the import is slow
+        import asyncio
+
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:

@@ -5,7 +5,7 @@ monitors and of logging).
 """
 
 from multiagents_otel.config.option import Option, OptionError
-from multiagents_otel.config.options import NAMES, OPTIONS, Options, Patterns, given, matches
+from multiagents_otel.config.options import NAMES, OPTIONS, OptionArguments, Options, describe_options, matches
 from multiagents_otel.config.sections import MONITORING
 from multiagents_otel.config.sources import CONFIG, ENV_PREFIXES, file_of_environment
 
@@ -16,10 +16,10 @@ __all__ = [
     "NAMES",
     "OPTIONS",
     "Option",
+    "OptionArguments",
     "OptionError",
     "Options",
-    "Patterns",
     "file_of_environment",
-    "given",
+    "describe_options",
     "matches",
 ]

@@ -16,7 +16,6 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import entry_points
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -88,11 +87,17 @@ def _installed(group: str, default: str) -> Variable:
     """The name of an entry point."""
 
     def parse(value: str, _environ: Mapping[str, str]) -> str:
-        if not entry_points(group=group, name=value):
+        if not _is_installed(group, value):
             raise ValueError
         return value
 
     return Variable(parse, f"the name of an installed {group}", default)
+
+
+def _is_installed(group: str, name: str) -> bool:
+    from importlib.metadata import entry_points  # slow to import, and few variables are the names of entry points
+
+    return bool(entry_points(group=group, name=name))
 
 
 def _all_installed(group: str, default: str, *others: str) -> Variable:
@@ -100,7 +105,7 @@ def _all_installed(group: str, default: str, *others: str) -> Variable:
 
     def parse(value: str, _environ: Mapping[str, str]) -> str:
         names = [name for part in value.split(",") if (name := part.strip())]
-        known = [name for name in names if name.lower() in others or entry_points(group=group, name=name)]
+        known = [name for name in names if name.lower() in others or _is_installed(group, name)]
         if not known:
             raise ValueError
         return ",".join(known)

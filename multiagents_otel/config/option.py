@@ -20,6 +20,10 @@ def _same(value: Any) -> Any:
     return value
 
 
+class UnknownOptionError(OptionError, TypeError):
+    """An argument of a call has the name of no option; a TypeError, as an unknown argument of any function is."""
+
+
 class Alias(NamedTuple):
     """A second name of an option, maybe in another unit."""
 

@@ -1,4 +1,7 @@
-"""The options of the instrumentation, and the object that holds those in force.
+"""The table of the instrumentation's options, and the object that holds those in force.
+
+:class:`OptionArguments` is the table: each key is an option, whose annotation has the type for callers and the row.
+Arguments, environment variables, entries of files, ``help()`` and the README's reference come from it.
 
 An option is set by an argument of :func:`multiagents_otel.auto_instrument` or
 :meth:`MultiAgentsInstrumentor.instrument`, else by the environment, else by a configuration file, else it has its
@@ -6,13 +9,12 @@ default. A wrong argument raises, since a programmer is there to read it; a wron
 and the default taken, since telemetry never stops an application.
 """
 
-from __future__ import annotations
-
+import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, TypedDict, TypeVar, get_type_hints
 
 from multiagents_otel.config import values
 from multiagents_otel.config.option import Option
@@ -22,175 +24,210 @@ from multiagents_otel.config.sources import DEFAULT, Names, Setting, of_argument
 Patterns: TypeAlias = str | re.Pattern[str] | Iterable[str | re.Pattern[str]]
 """Regular expressions, as an argument has them."""
 
+_F = TypeVar("_F", bound=Callable[..., Any])
+
 WORKFLOW_PARENTS: Final = ("child", "link")
 
 
-OPTIONS: Final[tuple[Option, ...]] = (
-    Option(
-        "detailed_timing",
-        True,
-        values.boolean,
-        "true or false",
-        "`send` and `process` spans. Without them a step is a PRODUCER and a worker a CONSUMER span, "
-        "2 spans a step instead of 6; metrics do not change.",
-        section=EVENTS,
-    ),
-    Option(
-        "workflow_parent",
-        "child",
-        values.one_of(*WORKFLOW_PARENTS),
-        "'child' or 'link'",
-        "A workflow that is started inside a span becomes its child, or a root of its own that links to it.",
-    ),
-    Option(
-        "status_events", False, values.boolean, "true or false", "Spans for StatusEvents too (two or more a workflow)."
-    ),
-    Option(
-        "track_payload_size",
-        True,
-        values.boolean,
-        "true or false",
-        "Size of published events: `messaging.message.body.size` and `multiagents.event.size`.",
-        section=EVENTS,
-    ),
-    Option(
-        "messaging_metrics",
-        False,
-        values.boolean,
-        "true or false",
-        "The semantic conventions' `messaging.*` metrics beside our own.",
-    ),
-    Option(
-        "excluded_events",
-        (),
-        values.globs,
-        "globs, separated by commas",
-        "Event types (`command.noise`, `status.*`) without `send` and `process` spans and event metrics; context is "
-        "carried all the same, and workflows, steps and workers are recorded.",
-    ),
-    Option(
-        "excluded_workers",
-        (),
-        values.globs,
-        "globs, separated by commas",
-        "Worker types without `worker` spans and worker metrics.",
-    ),
-    Option(
-        "keep_errors",
-        True,
-        values.boolean,
-        "true or false",
-        "Whatever the sampler says: a workflow in which something fails is sampled from then on, and its root, "
-        "steps, and what failed are emitted.",
-    ),
-    Option(
-        "critical_workflows",
-        (),
-        values.globs,
-        "globs, separated by commas",
-        "Workflow ids that are sampled whatever the sampler says.",
-    ),
-    Option(
-        "stall_grace",
-        10.0,
-        values.seconds,
-        "seconds, 0 or more",
-        "How long after a step's timeout a missing result makes its workflow `stalled`.",
-    ),
-    Option(
-        "flush_timeout",
-        2.0,
-        values.seconds,
-        "seconds, 0 or more",
-        "How long the end of a process (exit, SIGTERM, SIGHUP) may wait for backends; its own work does not count.",
-    ),
-    Option(
-        "redaction",
-        True,
-        values.boolean,
-        "true or false",
-        "Secrets are scrubbed from spans, logs and metrics: passwords, tokens, keys, cards, credentials in URLs.",
-    ),
-    Option(
-        "redact_keys",
-        (),
-        values.globs,
-        "names or globs, separated by commas",
-        "More names whose values are secrets: a word that a name contains (`iban`), or a glob (`internal_*`).",
-    ),
-    Option(
-        "redact_patterns",
-        (),
-        values.patterns,
-        "regular expressions, one a line",
-        "More values that are secrets: what a regular expression matches.",
-    ),
-    Option(
-        "redact_allow",
-        (),
-        values.globs,
-        "globs, separated by commas",
-        "Names, or paths (`order.token`, anywhere in a payload), whose values stay as they are.",
-    ),
-    Option(
-        "capture_content",
-        False,
-        values.boolean,
-        "true or false",
-        "Payloads and results of events as attributes (`multiagents.event.payload`, `.result`), cut and scrubbed.",
-    ),
-    Option(
-        "max_content_length",
-        8192,
-        values.whole(1),
-        "characters, 1 or more",
-        "Where captured content is cut.",
-    ),
-    Option(
-        "redact_callback",
-        None,
-        values.hook,
-        "a function (path, value)",
-        "Called with each text and number; what it returns takes its place, and is scrubbed; None redacts it.",
-        False,
-    ),
-    Option(
-        "replace_builtin_monitors",
-        True,
-        values.boolean,
-        "true or false",
-        "The monitors and loggers that the framework makes for itself, where none is passed in, give way to ours; "
-        "its log file stays what it is.",
-    ),
-    Option(
-        "framework_logs",
-        True,
-        values.boolean,
-        "true or false",
-        "The framework's own log records in OpenTelemetry's logs pipeline; never with payloads or results. "
-        "Their lines carry the ids of trace and transaction in any case.",
-    ),
-    Option(
-        "publish_hook",
-        None,
-        values.hook,
-        "a function (span, event_type, event)",
-        "Called before an event is sent.",
-        False,
-    ),
-    Option(
-        "process_hook",
-        None,
-        values.hook,
-        "a function (span, event_type, event)",
-        "Called before an event is handled.",
-        False,
-    ),
-    Option("step_hook", None, values.hook, "a function (span, context, step name)", "Called when a step ends.", False),
-    Option(
-        "workflow_hook", None, values.hook, "a function (span, context, status)", "Called when a workflow ends.", False
-    ),
-)
+def _row(
+    default: object, parse: Callable[[object], Any], expected: str, description: str, **others: Any
+) -> Callable[[str], Option]:
+    """Give the row of an option, which gets its name from the key that it annotates."""
+    return lambda name: Option(name, default, parse, expected, description, **others)
+
+
+class OptionArguments(TypedDict, total=False):
+    """The options as keyword arguments of a call, for ``**options: Unpack[OptionArguments]``.
+
+    Each annotation has the type of the argument and the row of the table. None means that the option is not given.
+    """
+
+    detailed_timing: Annotated[
+        bool | None,
+        _row(
+            True,
+            values.boolean,
+            "true or false",
+            "`send` and `process` spans. Without them a step is a PRODUCER and a worker a CONSUMER span, "
+            "2 spans a step instead of 6; metrics do not change.",
+            section=EVENTS,
+        ),
+    ]
+    workflow_parent: Annotated[
+        str | None,
+        _row(
+            "child",
+            values.one_of(*WORKFLOW_PARENTS),
+            "'child' or 'link'",
+            "A workflow that is started inside a span becomes its child, or a root of its own that links to it.",
+        ),
+    ]
+    status_events: Annotated[
+        bool | None,
+        _row(False, values.boolean, "true or false", "Spans for StatusEvents too (two or more a workflow)."),
+    ]
+    track_payload_size: Annotated[
+        bool | None,
+        _row(
+            True,
+            values.boolean,
+            "true or false",
+            "Size of published events: `messaging.message.body.size` and `multiagents.event.size`.",
+            section=EVENTS,
+        ),
+    ]
+    messaging_metrics: Annotated[
+        bool | None,
+        _row(False, values.boolean, "true or false", "The semantic conventions' `messaging.*` metrics beside our own."),
+    ]
+    excluded_events: Annotated[
+        str | Iterable[str] | None,
+        _row(
+            (),
+            values.globs,
+            "globs, separated by commas",
+            "Event types (`command.noise`, `status.*`) without `send` and `process` spans and event metrics; context "
+            "is carried all the same, and workflows, steps and workers are recorded.",
+        ),
+    ]
+    excluded_workers: Annotated[
+        str | Iterable[str] | None,
+        _row((), values.globs, "globs, separated by commas", "Worker types without `worker` spans and worker metrics."),
+    ]
+    keep_errors: Annotated[
+        bool | None,
+        _row(
+            True,
+            values.boolean,
+            "true or false",
+            "Whatever the sampler says: a workflow in which something fails is sampled from then on, and its root, "
+            "steps, and what failed are emitted.",
+        ),
+    ]
+    critical_workflows: Annotated[
+        str | Iterable[str] | None,
+        _row(
+            (), values.globs, "globs, separated by commas", "Workflow ids that are sampled whatever the sampler says."
+        ),
+    ]
+    stall_grace: Annotated[
+        float | None,
+        _row(
+            10.0,
+            values.seconds,
+            "seconds, 0 or more",
+            "How long after a step's timeout a missing result makes its workflow `stalled`.",
+        ),
+    ]
+    flush_timeout: Annotated[
+        float | None,
+        _row(
+            2.0,
+            values.seconds,
+            "seconds, 0 or more",
+            "How long the end of a process (exit, SIGTERM, SIGHUP) may wait for backends; its own work does not count.",
+        ),
+    ]
+    redaction: Annotated[
+        bool | None,
+        _row(
+            True,
+            values.boolean,
+            "true or false",
+            "Secrets are scrubbed from spans, logs and metrics: passwords, tokens, keys, cards, credentials in URLs.",
+        ),
+    ]
+    redact_keys: Annotated[
+        str | Iterable[str] | None,
+        _row(
+            (),
+            values.globs,
+            "names or globs, separated by commas",
+            "More names whose values are secrets: a word that a name contains (`iban`), or a glob (`internal_*`).",
+        ),
+    ]
+    redact_patterns: Annotated[
+        Patterns | None,
+        _row(
+            (),
+            values.patterns,
+            "regular expressions, one a line",
+            "More values that are secrets: what a regular expression matches.",
+        ),
+    ]
+    redact_allow: Annotated[
+        str | Iterable[str] | None,
+        _row(
+            (),
+            values.globs,
+            "globs, separated by commas",
+            "Names, or paths (`order.token`, anywhere in a payload), whose values stay as they are.",
+        ),
+    ]
+    capture_content: Annotated[
+        bool | None,
+        _row(
+            False,
+            values.boolean,
+            "true or false",
+            "Payloads and results of events as attributes (`multiagents.event.payload`, `.result`), cut and scrubbed.",
+        ),
+    ]
+    max_content_length: Annotated[
+        int | None, _row(8192, values.whole(1), "characters, 1 or more", "Where captured content is cut.")
+    ]
+    redact_callback: Annotated[
+        Callable[..., Any] | None,
+        _row(
+            None,
+            values.hook,
+            "a function (path, value)",
+            "Called with each text and number; what it returns takes its place, and is scrubbed; None redacts it.",
+            env=False,
+        ),
+    ]
+    replace_builtin_monitors: Annotated[
+        bool | None,
+        _row(
+            True,
+            values.boolean,
+            "true or false",
+            "The monitors and loggers that the framework makes for itself, where none is passed in, give way to ours; "
+            "its log file stays what it is.",
+        ),
+    ]
+    framework_logs: Annotated[
+        bool | None,
+        _row(
+            True,
+            values.boolean,
+            "true or false",
+            "The framework's own log records in OpenTelemetry's logs pipeline; never with payloads or results. "
+            "Their lines carry the ids of trace and transaction in any case.",
+        ),
+    ]
+    publish_hook: Annotated[
+        Callable[..., Any] | None,
+        _row(None, values.hook, "a function (span, event_type, event)", "Called before an event is sent.", env=False),
+    ]
+    process_hook: Annotated[
+        Callable[..., Any] | None,
+        _row(
+            None, values.hook, "a function (span, event_type, event)", "Called before an event is handled.", env=False
+        ),
+    ]
+    step_hook: Annotated[
+        Callable[..., Any] | None,
+        _row(None, values.hook, "a function (span, context, step name)", "Called when a step ends.", env=False),
+    ]
+    workflow_hook: Annotated[
+        Callable[..., Any] | None,
+        _row(None, values.hook, "a function (span, context, status)", "Called when a workflow ends.", env=False),
+    ]
+
+
+_HINTS: Final = get_type_hints(OptionArguments, include_extras=True)
+OPTIONS: Final[tuple[Option, ...]] = tuple(hint.__metadata__[0](name) for name, hint in _HINTS.items())
 
 _NAMES: Final = Names(OPTIONS)
 
@@ -199,7 +236,13 @@ NAMES: Final = Names(OPTIONS, MONITORING)
 
 
 class Options:
-    """The options in force; one attribute a row of :data:`OPTIONS`, read-only by convention."""
+    """The options in force; one attribute a row of :data:`OPTIONS`, read-only by convention.
+
+    Attributes:
+        arguments: the options that the call has given, by their paths; they win over every other source.
+    """
+
+    arguments: Mapping[str, Setting]
 
     detailed_timing: bool
     workflow_parent: str
@@ -244,20 +287,35 @@ class Options:
             OptionError: an argument has an unknown name or a wrong value.
             TypeError: a hook is no plain function.
         """
-        layers = [of_arguments(arguments or {})]
-        if configured is None:
-            layers += of_environment(_NAMES, environ)
-        settings = settle(_NAMES, layers)
+        settings = settle(_NAMES, [of_arguments(arguments or {})])
+        self.arguments = {path: setting for path, setting in settings.items() if setting.source != DEFAULT}
+        self._take(settle(_NAMES, of_environment(_NAMES, environ)) if configured is None else configured)
+
+    def above(self, configured: Mapping[str, Setting]) -> "Options":
+        """Return the options with the same arguments above another configuration."""
+        options = Options.__new__(Options)
+        options.arguments = self.arguments
+        options._take(configured)
+        return options
+
+    def _take(self, configured: Mapping[str, Setting]) -> None:
         for option in OPTIONS:
-            setting = settings[option.path]
-            if configured is not None and setting.source == DEFAULT:
-                setting = configured[option.path]
-            setattr(self, option.name, setting.value)
+            setattr(self, option.name, self.arguments.get(option.path, configured[option.path]).value)
 
 
-def given(namespace: Mapping[str, object], *but: str) -> dict[str, Any]:
-    """The arguments of a call, out of its ``locals()``, that were given: None means that one was not."""
-    return {name: value for name, value in namespace.items() if value is not None and name not in but}
+def describe_options(function: _F) -> _F:
+    """Show the options in a function's signature and docstring, in the place of its ``**options``."""
+    signature = inspect.signature(function)
+    shown = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    shown += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in get_type_hints(OptionArguments).items()
+    ]
+    function.__dict__["__signature__"] = signature.replace(parameters=shown)
+    if function.__doc__:  # python -OO has none
+        rows = (f"    {option.name}: {option.help} ({option.expected})" for option in OPTIONS)
+        function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__), "", "Options:", *rows])
+    return function
 
 
 def matches(globs: tuple[str, ...], name: str) -> bool:

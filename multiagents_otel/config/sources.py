@@ -15,7 +15,14 @@ from difflib import get_close_matches
 from reprlib import Repr
 from typing import Any, Final, NamedTuple
 
-from multiagents_otel.config.option import INSTRUMENTATION, SECTION_ALIASES, Alias, Option, OptionError
+from multiagents_otel.config.option import (
+    INSTRUMENTATION,
+    SECTION_ALIASES,
+    Alias,
+    Option,
+    OptionError,
+    UnknownOptionError,
+)
 
 _logger = logging.getLogger("multiagents_otel.config")
 
@@ -261,14 +268,14 @@ def _unknown(names: Names, given: Given) -> OptionError:
         return OptionError(f"{where}multiagents_otel has no section {given.section!r}{near}")
     if not given.key:
         return OptionError(f"{where}section {given.section!r} must be a mapping of options, not {short(given.value)}")
+    dotted = given.shown[: -len(given.key)]
+    kind, others = (OptionError, ()) if dotted or given.source != ARGUMENT else (UnknownOptionError, OTHER_ARGUMENTS)
     elsewhere = [f"{section}.{key}" for section, key in names.keys if key == given.key]
     if elsewhere:
         near = f": did you mean {elsewhere[0]!r}?"
     else:
-        dotted = given.shown[: -len(given.key)]
-        others = () if dotted or given.source != ARGUMENT else OTHER_ARGUMENTS
         near = _nearest(given.shown, [dotted + key for key in (*names.of(given.section), *others)])
-    return OptionError(f"{where}multiagents_otel has no option {given.shown!r}{near}")
+    return kind(f"{where}multiagents_otel has no option {given.shown!r}{near}")
 
 
 def misspelt(names: Names, environ: Mapping[str, str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ from opentelemetry._logs import get_logger_provider
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from multiagents_otel import semconv
-from multiagents_otel.config import Options, Patterns, given
+from multiagents_otel.config import OptionArguments, Options, describe_options
 from multiagents_otel.configuration import Configuration, MonitoringConfig, configuration_in_force
 from multiagents_otel.core import scope
 from multiagents_otel.core.forking import on_fork
@@ -38,6 +38,11 @@ from multiagents_otel.telemetry.bus import Buses, BusInfo
 from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.system import SYSTEM
 from multiagents_otel.telemetry.workflows import Workflows
+
+if sys.version_info >= (3, 11):
+    from typing import Unpack
+else:
+    from typing_extensions import Unpack
 
 _logger = logging.getLogger("multiagents_otel")
 
@@ -169,7 +174,7 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
       ``step_hook(span, saga_context, step_name)``, ``workflow_hook(span, saga_context, status)``.
 
     Raises:
-        OptionError: an unknown option or a wrong value.
+        OptionError: an unknown option, which is a TypeError too, or a wrong value.
         TypeError: a hook that is no plain function.
     """
 
@@ -180,11 +185,12 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     _kept_buses: ClassVar[list[tuple[Any, BusInfo]]] = []  # given before, and no weak reference can be had to them
     _lock: ClassVar[Any] = threading.RLock()
     _left: ClassVar[list[weakref.ref[Handler]]] = []
-    _asked: ClassVar[dict[str, Any]] = {}
+    _asked: ClassVar[tuple[MonitoringConfig, Options] | None] = None
 
     configuration = DeclaredOptions
     """What opentelemetry-configuration makes of our part of ``OTEL_CONFIG_FILE``, to hand it to ``instrument()``."""
 
+    @describe_options
     def instrument(
         self,
         *,
@@ -192,48 +198,49 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         tracer_provider: Any = None,
         meter_provider: Any = None,
         logger_provider: Any = None,
-        detailed_timing: bool | None = None,
-        workflow_parent: str | None = None,
-        status_events: bool | None = None,
-        track_payload_size: bool | None = None,
-        messaging_metrics: bool | None = None,
-        excluded_events: str | Iterable[str] | None = None,
-        excluded_workers: str | Iterable[str] | None = None,
-        keep_errors: bool | None = None,
-        critical_workflows: str | Iterable[str] | None = None,
-        stall_grace: float | None = None,
-        flush_timeout: float | None = None,
-        redaction: bool | None = None,
-        redact_keys: str | Iterable[str] | None = None,
-        redact_patterns: Patterns | None = None,
-        redact_allow: str | Iterable[str] | None = None,
-        capture_content: bool | None = None,
-        max_content_length: int | None = None,
-        redact_callback: Callable[..., Any] | None = None,
-        replace_builtin_monitors: bool | None = None,
-        framework_logs: bool | None = None,
-        publish_hook: Callable[..., Any] | None = None,
-        process_hook: Callable[..., Any] | None = None,
-        step_hook: Callable[..., Any] | None = None,
-        workflow_hook: Callable[..., Any] | None = None,
-        **others: Any,
+        declared: Mapping[str, Any] | None = None,
+        skip_dep_check: bool = False,
+        raise_exception_on_conflict: bool = False,
+        **options: Unpack[OptionArguments],
     ) -> Any:
-        """Turn it on; a second call does nothing, from whatever thread."""
-        return self._turn_on(**given(locals(), "self", "others"), **others)
+        """Turn it on; a second call does nothing, from whatever thread.
 
-    def _turn_on(self, **kwargs: Any) -> Any:
+        Args:
+            config: a configuration, a dict of its sections, or the path of a file.
+            tracer_provider: used instead of the global one.
+            meter_provider: used instead of the global one.
+            logger_provider: used instead of the global one.
+            declared: the part of an ``OTEL_CONFIG_FILE`` for this instrumentation; every other source wins over it.
+            skip_dep_check: instrument versions of the framework that are not known to work too.
+            raise_exception_on_conflict: raise for such a version; by default it is logged.
+            **options: the options of :class:`multiagents_otel.config.OptionArguments`.
+        """
         with self._lock:
-            return super().instrument(**{**self._asked, **kwargs})
+            return super().instrument(
+                skip_dep_check=skip_dep_check,
+                raise_exception_on_conflict=raise_exception_on_conflict,
+                config=config,
+                declared=declared,
+                providers={
+                    "tracer_provider": tracer_provider,
+                    "meter_provider": meter_provider,
+                    "logger_provider": logger_provider,
+                },
+                options=options,
+            )
 
     @classmethod
     @contextmanager
-    def asking(cls, **kwargs: Any) -> Iterator[None]:
-        """Whoever activates it inside, ``OTEL_CONFIG_FILE`` say, does it with these arguments too."""
-        cls._asked = kwargs
+    def asking(cls, config: MonitoringConfig, options: Options) -> Iterator[None]:
+        """Resolved already: an ``instrument()`` inside that has no options of its own takes these.
+
+        ``OTEL_CONFIG_FILE`` activates the instrumentation too, and its options stand below these.
+        """
+        cls._asked = config, options
         try:
             yield
         finally:
-            cls._asked = {}
+            cls._asked = None
 
     def uninstrument(self, **kwargs: Any) -> Any:
         """Turn it off and give everything back."""
@@ -254,10 +261,23 @@ class MultiAgentsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         """Whether the framework is there and its metadata are not, by which launchers look for it."""
         return super()._check_dependency_conflicts() is not None and self._check_dependency_conflicts() is None
 
-    def _instrument(self, **kwargs: Any) -> None:
-        providers = {name: kwargs.pop(name, None) for name in PROVIDERS.values()}
-        config = configuration_in_force(kwargs.pop("config", None), kwargs.pop("declared", None))
-        active = _Instrumentation(config, Options(kwargs, configured=config.settings()), providers)
+    def _instrument(
+        self,
+        *,
+        config: Configuration | None,
+        declared: Mapping[str, Any] | None,
+        providers: dict[str, Any],
+        options: OptionArguments,
+    ) -> None:
+        if self._asked is None or config is not None or options:
+            config = configuration_in_force(config, declared)
+            chosen = Options(options, configured=config.settings())
+        else:
+            config, chosen = self._asked
+            if declared is not None:
+                config = configuration_in_force(config, declared)
+                chosen = chosen.above(config.settings())
+        active = _Instrumentation(config, chosen, providers)
         type(self)._active = active
         if not active.apply():
             self._uninstrument()

@@ -39,9 +39,10 @@ DIRECTIONS: Final[dict[str, set[str]]] = {
         *(*BASE, "config", "ending", "logs", "configuration", "monitoring", "lifecycle", "pipeline"),
         *("instrumentation", "diagnostics"),
     },
+    "api": {"config", "configuration", "monitoring", "auto"},
     "distro": {"config", "pipeline", "auto"},
     "__init__": {*BASE, "config", "processing", "telemetry", "logs", "configuration", "monitors", "instrumentation"}
-    | {"auto"},
+    | {"api", "auto"},
     # what runs in the terminal, in CI and in this repository
     "tools": {*BASE, "config", "processing", "pipeline", "diagnostics", "startup"},
 }

@@ -1,40 +1,64 @@
-"""What importing the package costs, against importing the OpenTelemetry SDK alone, each in a fresh process."""
+"""What importing the package and its first call cost, against the OpenTelemetry SDK alone, in fresh processes."""
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
-from typing import Final
+import tempfile
+from typing import Final, NamedTuple
 
-ROUNDS: Final = 9
-REACH: Final = 1.3
-REACH_MS: Final = 100.0
-
-SDK: Final = "import opentelemetry.sdk.trace, opentelemetry.sdk.metrics, opentelemetry.sdk._logs"
-OURS: Final = "import multiagents_otel\nfor name in multiagents_otel.__all__: getattr(multiagents_otel, name)"
-
-# The process' own CPU time around the import alone: another program on the machine does not count.
-_TIMED: Final = "import time\nstarted = time.process_time()\n{}\nprint(time.process_time() - started)"
+ROUNDS: Final = 15
 
 
-def milliseconds(statement: str) -> float:
-    """CPU time of a statement in a new interpreter."""
-    done = subprocess.run([sys.executable, "-c", _TIMED.format(statement)], capture_output=True, text=True, check=True)
-    return float(done.stdout) * 1e3
+class Arm(NamedTuple):
+    """What a fresh interpreter runs."""
+
+    name: str
+    code: str
+    reach_ms: float | None = None
+    """The most CPU time above the interpreter alone."""
 
 
-def measure(rounds: int = ROUNDS) -> tuple[float, float]:
-    """The medians of the SDK alone and of ours, taken in turn; the first round fills the caches."""
-    rows = [(milliseconds(SDK), milliseconds(OURS)) for _ in range(rounds + 1)][1:]
-    return statistics.median(sdk for sdk, _ in rows), statistics.median(ours for _, ours in rows)
+INTERPRETER: Final = Arm("the interpreter", "pass")
+ARMS: Final = (
+    INTERPRETER,
+    Arm("the SDK alone", "import opentelemetry.sdk.trace, opentelemetry.sdk.metrics, opentelemetry.sdk._logs"),
+    Arm("import multiagents_otel", "import multiagents_otel"),
+    Arm("from multiagents_otel import auto_instrument", "from multiagents_otel import auto_instrument", 60),
+    Arm("every public name", "from multiagents_otel import *", 200),
+    Arm("auto_instrument() called", "from multiagents_otel import auto_instrument; auto_instrument()"),
+)
+
+
+def milliseconds(arm: Arm, environment: dict[str, str]) -> float:
+    """CPU time of a new interpreter that leaves without a flush; another program on the machine does not count."""
+    command = [sys.executable, "-c", f"{arm.code}\nimport os; os._exit(0)"]
+    child = subprocess.Popen(command, env=environment)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, command)
+    return (usage.ru_utime + usage.ru_stime) * 1e3
+
+
+def measure(rounds: int = ROUNDS) -> dict[Arm, float]:
+    """The median of each arm, taken in turn; the first round fills the caches."""
+    with tempfile.TemporaryDirectory() as folder:
+        # An installed package has its bytecode; a developer's shell may keep the interpreter from writing it.
+        environment = os.environ | {"PYTHONPYCACHEPREFIX": folder}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        rows = [[milliseconds(arm, environment) for arm in ARMS] for _ in range(rounds + 1)][1:]
+    return dict(zip(ARMS, map(statistics.median, zip(*rows, strict=True)), strict=True))
 
 
 def main() -> None:
-    sdk, ours = measure()
-    print(f"importing the SDK alone: {sdk:.0f} ms of CPU")
-    name = "import of multiagents_otel, public names touched, x the SDK"
-    print(f"{name:60} {ours / sdk:6.2f}   (reach {REACH} or +{REACH_MS:.0f} ms; it is {ours - sdk:+.0f} ms)")
+    found = measure()
+    print("imports, CPU time above the interpreter alone (ms)")
+    for arm, median in found.items():
+        reach = f"   (reach {arm.reach_ms:.0f})" if arm.reach_ms else ""
+        print(f"{arm.name:60} {median - found[INTERPRETER]:6.1f}{reach}")
 
 
 if __name__ == "__main__":

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-import typing
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from multiagents_otel import MonitoringConfig, MultiAgentsInstrumentor, OptionError, auto_instrument
+from multiagents_otel import MonitoringConfig, MultiAgentsInstrumentor, OptionError
 from multiagents_otel.config import ENV_PREFIXES, MONITORING, NAMES, OPTIONS, Options
 from multiagents_otel.configuration import configuration_in_force
 from multiagents_otel.instrumentation.instrumentor import DeclaredOptions
@@ -191,26 +188,6 @@ def test_hooks_are_arguments_or_in_a_configuration_and_never_text(write: Write) 
         MonitoringConfig(instrumentation={"step_hook": "print"})
     with pytest.raises(OptionError, match=r"line 1: option 'instrumentation.step_hook' must be a function"):
         MonitoringConfig.from_file(write("instrumentation: {step_hook: print}"))
-
-
-@pytest.mark.parametrize("function", [auto_instrument, MultiAgentsInstrumentor.instrument])
-def test_every_option_is_a_typed_argument_that_is_not_given_by_default(function: Callable[..., Any]) -> None:
-    parameters = [
-        parameter
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "config"
-    ]
-    providers = ["tracer_provider", "meter_provider", "logger_provider"]
-    assert [parameter.name for parameter in parameters] == [*providers, *(option.name for option in OPTIONS)]
-    assert {parameter.default for parameter in parameters} == {None}
-    annotated = typing.get_type_hints(Options)
-    assert list(annotated) == [option.name for option in OPTIONS]
-    for option in OPTIONS:
-        kind = typing.get_type_hints(function)[option.name]
-        origins = {typing.get_origin(part) or part for part in typing.get_args(kind)}
-        assert type(None) in origins
-        assert any(issubclass(type(option.default), origin) for origin in origins)
-    assert all(f"{option.name}:" in (auto_instrument.__doc__ or "") for option in OPTIONS)
 
 
 def test_threads_read_while_the_environment_changes(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:

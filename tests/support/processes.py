@@ -20,7 +20,8 @@ from tests.support.deadline import DEADLINE
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 
 _WITHOUT_DSPY: Final = str(REPOSITORY / "tests" / "support" / "light")
-_FOREIGN: Final = ("OTEL_", "MULTIAGENT")  # what the developer's shell has set is no part of a test
+# What the developer's shell has set is no part of a test; nor is each program to compile the package again.
+_FOREIGN: Final = ("OTEL_", "MULTIAGENT", "PYTHONDONTWRITEBYTECODE")
 _SHOWN: Final = 20_000
 _JOIN_TIMEOUT: Final = 5.0
 

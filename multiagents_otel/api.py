@@ -1,0 +1,63 @@
+"""``auto_instrument()``: the one line. The import of this module loads nothing of OpenTelemetry."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from multiagents_otel.config import OptionArguments, Options, describe_options
+from multiagents_otel.config.environment import corrected_environment
+from multiagents_otel.configuration import Configuration, configuration_in_force
+from multiagents_otel.monitoring import Monitoring
+
+if sys.version_info >= (3, 11):
+    from typing import Unpack
+else:
+    from typing_extensions import Unpack
+
+
+@describe_options
+def auto_instrument(
+    *,
+    config: Configuration | None = None,
+    tracer_provider: Any = None,
+    meter_provider: Any = None,
+    logger_provider: Any = None,
+    **options: Unpack[OptionArguments],
+) -> Monitoring:
+    """Instrument multiagents-framework, and build what is needed to export its telemetry.
+
+    Call it once, at the start of each process, before or after the framework is imported; a second call
+    only prepares the end of the process again, where a fork or a server has undone that. Providers that are set
+    already are used; those that are missing are built: OTLP exporters, over HTTP unless set otherwise
+    (``OTEL_EXPORTER_OTLP_*``, ``OTEL_{TRACES,METRICS,LOGS}_EXPORTER``),
+    ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``, ``OTEL_TRACES_SAMPLER`` and the SDK's other variables,
+    or all of it from ``OTEL_CONFIG_FILE``. Metrics leave every 30 s (``OTEL_METRIC_EXPORT_INTERVAL``, ms). At
+    exit, on SIGTERM and on SIGHUP what is queued is flushed, which waits for backends for at most ``flush_timeout``
+    seconds.
+
+    Args:
+        config: a :class:`MonitoringConfig`, a dict of its sections, or the path of a YAML or JSON file; by default
+            the file that the variable ``MULTIAGENTS_OTEL_CONFIG`` names.
+        tracer_provider: used instead of the global one.
+        meter_provider: used instead of the global one.
+        logger_provider: used instead of the global one.
+        **options: the options of :class:`multiagents_otel.config.OptionArguments`; they win over the environment and
+            over ``config``. ``help()`` lists them.
+
+    Returns:
+        What the configuration has turned on: ``event_monitor``, ``worker_monitor``, ``metrics_collector`` (None each
+        if it is not on) and ``logger``; without a configuration there is nothing on. A second call returns the same.
+
+    Raises:
+        OptionError: an unknown option, which is a TypeError too, or a wrong value. Nothing has been changed then.
+        TypeError: a hook that is no plain function.
+        OSError: the file can't be read.
+    """
+    configuration = configuration_in_force(config)
+    chosen = Options(options, configured=configuration.settings())
+    with corrected_environment():
+        from multiagents_otel.auto import activate
+
+    providers = {"traces": tracer_provider, "metrics": meter_provider, "logs": logger_provider}
+    return activate(chosen, providers, configuration, config is not None)
