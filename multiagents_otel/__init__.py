@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from multiagents_otel.version import __version__
 
 if TYPE_CHECKING:
-    from multiagents_otel.api import auto_instrument
-    from multiagents_otel.auto import flush, instrument_event_bus
+    from multiagents_otel.api import auto_instrument, flush
+    from multiagents_otel.auto import instrument_event_bus
     from multiagents_otel.config import OptionError
     from multiagents_otel.configuration import MonitoringConfig
     from multiagents_otel.instrumentation import MultiAgentsInstrumentor
@@ -71,7 +70,7 @@ _HOMES = {
     "SecureLogger": "multiagents_otel.logs.secure",
     "WorkerMonitor": "multiagents_otel.monitors.worker_monitor",
     "auto_instrument": "multiagents_otel.api",
-    "flush": "multiagents_otel.auto",
+    "flush": "multiagents_otel.api",
     "instrument_event_bus": "multiagents_otel.auto",
     "sanitize_context_for_logging": "multiagents_otel.processing.redaction",
     "views": "multiagents_otel.telemetry.instruments",
@@ -83,16 +82,16 @@ if not TYPE_CHECKING:  # a type checker takes any name for one that a module's _
     def __getattr__(name: str) -> Any:
         # Names are loaded on first use: the import of the SDK takes longer than that of this package.
         if name in _HOMES:
-            module = sys.modules.get(_HOMES[name])
-            if not hasattr(module, name):  # at its end the interpreter imports nothing, not even what is loaded
-                from importlib import import_module
+            from importlib import import_module
 
-                from multiagents_otel.config.environment import corrected_environment
+            from multiagents_otel.config.environment import corrected_environment
 
-                with corrected_environment():  # the import of OpenTelemetry itself raises for some values
-                    module = import_module(_HOMES[name])
-            globals()[name] = found = getattr(module, name)
-            return found
+            home = _HOMES[name]
+            with corrected_environment():  # the import of OpenTelemetry itself raises for some values
+                module = import_module(home)
+            # All names of the module: flush() is often called first when the interpreter can't import any more.
+            globals().update({each: getattr(module, each) for each in _HOMES if _HOMES[each] == home})
+            return globals()[name]
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

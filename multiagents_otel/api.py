@@ -1,4 +1,4 @@
-"""``auto_instrument()``: the one line. The import of this module loads nothing of OpenTelemetry."""
+"""``auto_instrument()`` and ``flush()``. The import of this module loads nothing of OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -56,8 +56,40 @@ def auto_instrument(
     """
     configuration = configuration_in_force(config)
     chosen = Options(options, configured=configuration.settings())
-    with corrected_environment():
-        from multiagents_otel.auto import activate
-
     providers = {"traces": tracer_provider, "metrics": meter_provider, "logs": logger_provider}
-    return activate(chosen, providers, configuration, config is not None)
+    active: Monitoring = _implementation().activate(chosen, providers, configuration, config is not None)
+    return active
+
+
+def flush(timeout: float | None = None) -> bool:
+    """Export what is queued now: spans, metrics, logs, and the lines of our loggers' files.
+
+    It blocks: in a coroutine, use ``await asyncio.to_thread(flush)``. It may be called from any thread, in a signal
+    handler and in a forked child, and never raises. All signals leave side by side.
+
+    Args:
+        timeout: seconds to wait for backends; by default the option ``flush_timeout``. The time for collecting and
+            encoding does not count.
+
+    Returns:
+        True if all has left, also where there is nothing: before ``auto_instrument()`` without providers, and after
+        the end has begun. False if a backend did not take something in time.
+    """
+    try:
+        flushed: bool = _implementation().flush(timeout)
+    except ImportError:  # first called when the interpreter can import nothing any more: nothing was recorded
+        return True
+    return flushed
+
+
+_auto: Any = None
+
+
+def _implementation() -> Any:
+    """Return ``multiagents_otel.auto``, which stays at hand when the interpreter can import nothing any more."""
+    global _auto
+    if _auto is None:
+        with corrected_environment():  # the import of OpenTelemetry itself raises for some values
+            from multiagents_otel import auto
+        _auto = auto
+    return _auto

@@ -72,19 +72,7 @@ def _flush_timeout(chosen: Options | None = None) -> float:
 
 
 def flush(timeout: float | None = None) -> bool:
-    """Export what is queued now: spans, metrics, logs, and the lines of our loggers' files.
-
-    It blocks: in a coroutine, use ``await asyncio.to_thread(flush)``. It may be called from any thread, in a signal
-    handler and in a forked child, and never raises. All signals leave side by side.
-
-    Args:
-        timeout: seconds to wait for backends; by default the option ``flush_timeout``. The time for collecting and
-            encoding does not count.
-
-    Returns:
-        True if all has left, also where there is nothing: before ``auto_instrument()`` without providers, and after
-        the end has begun. False if a backend did not take something in time.
-    """
+    """Implement :func:`multiagents_otel.flush`."""
     global _bystander
     try:
         lifecycle = _lifecycle
