@@ -6,12 +6,13 @@ the SDK has changed: the public API is used instead, slower and equal in what it
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
-from opentelemetry.sdk import trace as sdk_trace
 from opentelemetry.sdk import version as sdk_version
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace import Tracer as SdkTracer
@@ -61,7 +62,7 @@ def has_own_code(owner: type, *names: str) -> bool:
     """Whether methods of an SDK class are the SDK's own, and not replaced by a patch of another library."""
     for name in names:
         code = getattr(inspect.getattr_static(owner, name, None), "__code__", None)
-        if code is None or code.co_filename != sdk_trace.__file__:
+        if code is None or code.co_filename != sys.modules[owner.__module__].__file__:
             return False
     return True
 
@@ -153,3 +154,107 @@ def measures_itself(tracer: Any) -> bool:
     """Whether the SDK counts its own spans in metrics (newest SDKs, off by default)."""
     metrics = getattr(tracer, "_tracer_metrics", None)
     return metrics is not None and type(metrics).__name__ != "NoOpTracerMetrics"
+
+
+# --- histograms -----------------------------------------------------------------------------------
+
+_METRICS: Final = "opentelemetry.sdk.metrics._internal"
+
+
+class MetricClasses(NamedTuple):
+    """The SDK's classes that bulk histograms know."""
+
+    explicit_bucket: type
+    drop: type
+    aligned_reservoir: type
+    trace_based_filter: type
+    always_on_filter: type
+    always_off_filter: type
+
+
+_CLASSES: Final = MetricClasses(*(  # type: ignore[arg-type]
+    f"{_METRICS}.{name}"
+    for name in (
+        "aggregation._ExplicitBucketHistogramAggregation",
+        "aggregation._DropAggregation",
+        "exemplar.AlignedHistogramBucketExemplarReservoir",
+        "exemplar.TraceBasedExemplarFilter",
+        "exemplar.AlwaysOnExemplarFilter",
+        "exemplar.AlwaysOffExemplarFilter",
+    )
+))  # fmt: skip
+
+
+def _load(path: Any) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def metric_classes() -> MetricClasses:
+    """Get the SDK's classes.
+
+    Raises:
+        Exception: one of them is elsewhere.
+    """
+    return MetricClasses(*map(_load, _CLASSES))
+
+
+def _class(path: Any) -> Internal:
+    return Internal(path, lambda _histogram: isinstance(_load(path), type))
+
+
+def _histogram_has(*path: str) -> Internal:
+    def present(histogram: Any) -> bool:
+        for name in path:
+            histogram = getattr(histogram, name)
+        return True
+
+    return Internal(f"opentelemetry.sdk.metrics.Histogram.{'.'.join(path)}", present)
+
+
+def _aggregation_has(name: str) -> Internal:
+    def present(_histogram: Any) -> bool:
+        explicit_bucket, temporality = (
+            _load(_CLASSES.explicit_bucket),
+            _load(f"{_METRICS}.aggregation.AggregationTemporality"),
+        )
+        reservoir = _load(_CLASSES.aligned_reservoir)
+        return hasattr(explicit_bucket({}, temporality.DELTA, 0, reservoir, boundaries=(1.0,)), name)
+
+    return Internal(f"{_CLASSES.explicit_bucket}.{name}", present)
+
+
+METRIC_INTERNALS: Final = (
+    *map(_class, _CLASSES),
+    _histogram_has("_measurement_consumer"),
+    _histogram_has("_measurement_consumer", "_reader_storages"),
+    _histogram_has("_measurement_consumer", "_sdk_config", "exemplar_filter"),
+    *map(
+        _aggregation_has,
+        ("_attributes", "_boundaries", "_lock", "_max", "_min", "_record_min_max", "_reservoir", "_sum", "_value"),
+    ),
+)
+"""What bulk histograms rely on; :func:`multiagents_otel.telemetry.bulk_histogram.differs` compares the behaviour.
+
+It covers what only exists once a value is recorded: ``_instrument_view_instrument_matches`` of a reader's storage,
+and ``_aggregation`` and ``_attributes_aggregation`` of its matches.
+"""
+
+
+def is_sdk_histogram(histogram: Any) -> bool:
+    """Whether a histogram is the SDK's own: no subclass of others, and no method that another library has replaced."""
+    metrics = sys.modules.get("opentelemetry.sdk.metrics")  # not imported for this: it takes long
+    kind: Any = getattr(metrics, "Histogram", None)
+    return (
+        kind is not None
+        and isinstance(histogram, kind)
+        and type(histogram).__module__ == kind.__module__
+        and "record" not in vars(histogram)
+        and has_own_code(kind, "record")
+    )
+
+
+def instrument_is_enabled(histogram: Any) -> Callable[[], bool] | None:
+    """Get the check of an instrument that can be disabled (newest SDKs)."""
+    enabled: Callable[[], bool] | None = getattr(histogram, "_is_enabled", None)
+    return enabled
