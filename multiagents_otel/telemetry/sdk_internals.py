@@ -102,6 +102,7 @@ def _span_has(name: str, field: str) -> Internal:
 
 SPAN_INTERNALS: Final = (
     Internal("opentelemetry.sdk.trace.Span.__init__", _init_is_known),
+    Internal("opentelemetry.sdk.trace.Span._lock", lambda _tracer: "_lock" in Span.end.__code__.co_names),
     _tracer_has("sampler"),
     _tracer_has("id_generator"),
     _tracer_has("resource"),
