@@ -2,8 +2,8 @@
 
 The SDK builds a lock, a bounded dict, two bounded lists, twenty fields and a copy for each span. A light span has
 the few fields that differ between spans; its class, made once for a tracer, has those that all of them share. At the
-first read of any other field (``__getattr__``), the SDK's own constructor builds the rest, and the inherited methods
-work on it. So events, links, limits and invalid values are the SDK's to handle, whatever its version.
+first read of any other field, the SDK's own constructor builds the rest, and the inherited methods work on it. So
+events, links, limits and invalid values are the SDK's to handle, whatever its version.
 """
 
 from __future__ import annotations
@@ -28,12 +28,33 @@ _TEXT: Final = frozenset({str})
 _UNLIMITED: Final = 1 << 31
 _UNSET: Final = Status(StatusCode.UNSET)
 _RANDOM: Final[int] = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
+_SAMPLED_BIT: Final[int] = TraceFlags.SAMPLED
 _UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
+_OWN: Final = frozenset({
+    "_context", "_end_time", "_instrumentation_info", "_instrumentation_scope", "_kind", "_lock", "_name", "_parent",
+    "_resource", "_span_processor", "_start_time", "_status",
+})  # fmt: skip
+"""Fields of the SDK's spans that a light span or its class has from the start."""
+
+
 class _Complete(Span):
     """A span that the SDK's constructor has built; it gives its fields to a light span."""
+
+
+class _Field:
+    """Another field of the SDK's spans, which the first read builds; the span's own value hides this from then on."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, span: LightSpan | None, owner: type) -> Any:
+        if span is None:
+            raise AttributeError(f"type object {owner.__name__!r} has no attribute {self._name!r}")
+        span._complete()
+        return span.__dict__[self._name]
 
 
 class LightSpan(Span):
@@ -52,17 +73,8 @@ class LightSpan(Span):
     _end_time: Any = None
     _status: Any = _UNSET
     _plain: dict[str, Any] | None
-    _start_links: Sequence[Link]
+    _start_links: Sequence[Link] = ()
     _lock: Any
-
-    def __getattr__(self, name: str) -> Any:
-        fields = self.__dict__
-        if name.startswith("__") or fields.get("_plain") is None:
-            if name in fields:  # another thread has just built it
-                return fields[name]
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        self._complete()
-        return getattr(self, name)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         self._complete()
@@ -73,28 +85,11 @@ class LightSpan(Span):
             plain = self._plain
             if plain is None:
                 return
-            tracer = self._tracer
-            complete = _Complete(
-                name=self._name,
-                context=cast(SpanContext, self._context),
-                parent=self._parent,
-                sampler=tracer.sampler,
-                resource=self._resource,
-                attributes=plain,
-                links=self._start_links,
-                kind=self._kind,
-                span_processor=SpanProcessor(),
-                instrumentation_info=self._instrumentation_info,
-                limits=tracer._span_limits,
-                instrumentation_scope=self._instrumentation_scope,
-            )
+            complete = _complete_span(self, self._tracer, plain, self._start_links)
             if self._end_time is not None:
                 complete.start(self._start_time)
                 complete.end(self._end_time)
-            shared = type(self)
-            for name, value in vars(complete).items():
-                if name not in self.__dict__ and not hasattr(shared, name):
-                    self.__dict__[name] = value
+            self.__dict__.update({name: value for name, value in vars(complete).items() if name not in _OWN})
             self._plain = None
 
     def _put(self, attributes: Mapping[str, Any]) -> bool:
@@ -154,6 +149,24 @@ class LightSpan(Span):
         processor.on_end(self._readable_span())
 
 
+def _complete_span(span: ReadableSpan, tracer: Any, attributes: Mapping[str, Any], links: Sequence[Link]) -> _Complete:
+    """Build a span as ``Tracer.start_span`` does; its processor does nothing."""
+    return _Complete(
+        name=span.name,
+        context=cast(SpanContext, span.context),
+        parent=span.parent,
+        sampler=tracer.sampler,
+        resource=span.resource,
+        attributes=attributes,
+        links=links,
+        kind=span.kind,
+        span_processor=SpanProcessor(),
+        instrumentation_info=span._instrumentation_info,
+        limits=tracer._span_limits,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
 class LightSpans:
     """The light spans of one tracer."""
 
@@ -167,7 +180,9 @@ class LightSpans:
 
     def _make_class(self) -> type[LightSpan]:
         tracer = self._tracer
+        any_span = _complete_span(ReadableSpan("", resource=tracer.resource), tracer, {}, ())
         shared = {
+            **{name: _Field(name) for name in vars(any_span) if name not in _OWN},
             "__module__": Span.__module__,
             "__qualname__": "_Span",
             "_tracer": tracer,
@@ -211,7 +226,7 @@ class LightSpans:
         else:
             trace_id, parent_flags, parent = ids.generate_trace_id(), _UNSAMPLED, None
         state: Any
-        if parent is not None and parent_flags & TraceFlags.SAMPLED and (sampler is DEFAULT_ON or sampler is ALWAYS_ON):
+        if parent is not None and parent_flags & _SAMPLED_BIT and (sampler is DEFAULT_ON or sampler is ALWAYS_ON):
             # The answer of these two is fixed, and most programs have one of them.
             plain, state, recording, sampled = dict(attributes), parent.trace_state, True, True
             light = _PLAIN.issuperset(map(type, plain.values()))
@@ -237,7 +252,8 @@ class LightSpans:
         span._parent = parent
         span._kind = kind
         span._start_time = start_ns
-        span._start_links = links
+        if links:
+            span._start_links = links
         span._plain = plain
         span._lock = RLock()
         if not light or len(plain) > self._room:

@@ -71,7 +71,10 @@ class Clock:
 
 
 class OwnReservoir(AlignedHistogramBucketExemplarReservoir):
-    """A user's own."""
+    """A user's own, of any aggregation."""
+
+    def __init__(self, boundaries: Sequence[float] = (), **kwargs: Any) -> None:
+        super().__init__(boundaries, **{key: value for key, value in kwargs.items() if key != "size"})
 
 
 def own_reservoir(_kind: Any) -> Any:
@@ -82,7 +85,7 @@ class OwnFilter(TraceBasedExemplarFilter):
     """A user's own: every second millisecond."""
 
     def should_sample(self, value: float, *args: Any, **kwargs: Any) -> bool:
-        return int(value * 1000) % 2 == 0
+        return math.isfinite(value) and int(value * 1000) % 2 == 0
 
 
 VIEWS: Final[dict[str, Any]] = {
@@ -148,6 +151,14 @@ def context_of(span: Any) -> Context:
     )
 
 
+def collected(reader: InMemoryMetricReader) -> bytes:
+    try:
+        data = reader.get_metrics_data()
+        return b"" if data is None else encode_metrics(data).SerializeToString(deterministic=True)
+    except Exception as error:
+        return repr(error).encode()
+
+
 def play(set_up: Any, steps: Sequence[Any], *, bulk: bool, longest: int) -> list[bytes]:
     """What is exported, in OTLP, by each collection; the clock goes on with each step."""
     views, exemplar_filter, readers = set_up
@@ -168,12 +179,14 @@ def play(set_up: Any, steps: Sequence[Any], *, bulk: bool, longest: int) -> list
             if what == "record":
                 row, key, value, span, current = arguments
                 token = attach(context_of(current))
-                instruments.record(row, value, key, context_of(span))
+                try:
+                    instruments.record(row, value, key, context_of(span))
+                except Exception as error:  # the oldest SDK takes what is not finite, and fails later
+                    exports.append(repr(error).encode())
                 detach(token)
                 instruments._bulk.longest = longest
             elif what == "collect" and arguments[0] < len(given_readers):
-                data = given_readers[arguments[0]].get_metrics_data()
-                exports.append(b"" if data is None else encode_metrics(data).SerializeToString(deterministic=True))
+                exports.append(collected(given_readers[arguments[0]]))
             elif what == "add reader" and hasattr(provider, "add_metric_reader"):
                 given_readers.append(InMemoryMetricReader(**READERS[arguments[0]]()))
                 provider.add_metric_reader(given_readers[-1])
@@ -188,8 +201,8 @@ def play(set_up: Any, steps: Sequence[Any], *, bulk: bool, longest: int) -> list
 
 
 def both_ways_are_equal(set_up: Any, steps: Sequence[Any], longest: int) -> None:
-    collected = [*steps, *(("collect", number) for number in range(3))]
-    bulk, alone = (play(set_up, collected, bulk=way, longest=longest) for way in (True, False))
+    steps = [*steps, *(("collect", number) for number in range(3))]
+    bulk, alone = (play(set_up, steps, bulk=way, longest=longest) for way in (True, False))
     assert bulk == alone
 
 
@@ -198,6 +211,7 @@ quick = settings(
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.generate),
     max_examples=60,
+    derandomize=True,
     database=None,
 )
 
@@ -209,7 +223,7 @@ def test_any_use_of_histograms_is_the_same(set_up: Any, steps: Sequence[Any], lo
 
 
 @pytest.mark.slow
-@settings(quick, max_examples=5_000)
+@settings(quick, max_examples=5_000, derandomize=False)
 @given(set_ups, steps, st.sampled_from([1, 3, 256]))
 def test_any_use_of_histograms_is_the_same_5000_times(set_up: Any, steps: Sequence[Any], longest: int) -> None:
     both_ways_are_equal(set_up, steps, longest)
