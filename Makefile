@@ -17,9 +17,6 @@ endif
 COLLECTOR := collector-config/build
 MODULE := $(COLLECTOR)/go.mod $(COLLECTOR)/go.sum $(wildcard $(COLLECTOR)/*.go)
 
-# Where tests that take long stand: two processes then end at the same time.
-LONGEST_FIRST := $(wildcard $(addprefix tests/, sampling alerting collector stack matrix ends integration dashboards guide report))
-
 # The framework's source release: its guide, whose every snippet the tests run, and its examples.
 SOURCE := $(VENV)/framework-source/PKG-INFO
 
@@ -52,7 +49,7 @@ test: setup environments collector tools ## lint, types and all tests but the sl
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(MYPY_DASHBOARDS)
-	$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadfile --no-loadscope-reorder $(LONGEST_FIRST) tests
+	$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## lint, format and types
 	$(BIN)/ruff check .

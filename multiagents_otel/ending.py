@@ -247,7 +247,7 @@ class Ending:
 
     def _signal_set_wakeup_fd(self, fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
         ours = self._pipe[1]
-        if fd == _NO_FD and ours != _NO_FD:
+        if fd == _NO_FD and self._is_of_pipe(ours):  # a daemon may have closed it
             fd, warn_on_full_buffer = ours, False
         before = _set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
         return _NO_FD if before == ours else before

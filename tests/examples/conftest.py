@@ -36,6 +36,6 @@ def start(redis: RedisServer, receiver: OtlpReceiver) -> Start:
     def start_example(name: str, *launcher: str, **environment: str) -> Process:
         program = [str(Path(sys.executable).with_name(launcher[0])), *launcher[1:]] if launcher else []
         env = {**receiver.environment("http/protobuf"), "REDIS_URL": redis.url, **environment}
-        return Process([*program, sys.executable, str(EXAMPLES / name)], env=env)
+        return Process([*program, sys.executable, str(EXAMPLES / name)], env=env, dspy=True)
 
     return start_example

@@ -33,7 +33,9 @@ def test_the_frameworks_monitoring_example_runs_alone_and_instrumented_and_tells
             folder.mkdir()
             (folder / "example.py").write_text(code + example())
             redis = stack.enter_context(RedisServer())
-            program = Process([sys.executable, "example.py"], env={**env, "REDIS_URL": redis.url}, cwd=folder)
+            program = Process(
+                [sys.executable, "example.py"], env={**env, "REDIS_URL": redis.url}, cwd=folder, dspy=True
+            )
             programs.append(stack.enter_context(program))
         texts = [program.wait_ok(120) for program in programs]
     for text in texts:

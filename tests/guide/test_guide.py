@@ -36,7 +36,7 @@ def told(
     with RedisServer() as redis:
         env = {"REDIS_URL": redis.url, "PYTHONPATH": root, **receiver.environment()}
         argv = [sys.executable, "-m", "tests.guide.walkthrough", *filter(None, [request.param])]
-        with Process(argv, env=env, cwd=tmp_path_factory.mktemp("guide")) as program:
+        with Process(argv, env=env, cwd=tmp_path_factory.mktemp("guide"), dspy=True) as program:
             lines = program.wait_ok(120).splitlines()
     told: dict[str, Any] = json.loads(next(line for line in lines if line.startswith("TOLD "))[5:])
     told["instrumented"] = bool(request.param)

@@ -53,8 +53,9 @@ async def _worker() -> None:
     from multiagents.event_bus.redis_bus import RedisEventBus
     from multiagents.worker_sdk.worker_manager import WorkerManager
 
-    from tests.support.sagas import SilentLogger, order_workers, subscribe_compensations
+    from tests.support.sagas import SilentLogger, order_workers, subscribe_compensations, wait_for_messages
 
+    wait_for_messages()
     bus = RedisEventBus(os.environ["REDIS_URL"], event_monitor=events, logger=SilentLogger())
     manager = WorkerManager(bus, worker_monitor=workers, logger=SilentLogger())
     for order_worker in order_workers():
@@ -78,8 +79,9 @@ async def _orchestrator() -> None:
     from multiagents.event_bus.redis_bus import RedisEventBus, RedisStateStore
     from multiagents.orchestrator.orchestrator import Orchestrator
 
-    from tests.support.sagas import SilentLogger, order_workflow, run_order, wait_ended
+    from tests.support.sagas import SilentLogger, order_workflow, run_order, wait_ended, wait_for_messages
 
+    wait_for_messages()
     bus = RedisEventBus(os.environ["REDIS_URL"], event_monitor=events, logger=SilentLogger())
     store: Any = RedisStateStore(os.environ["REDIS_URL"])
     orchestrator = Orchestrator(order_workflow(), bus, store, logger=SilentLogger())

@@ -21,6 +21,7 @@ from multiagents.orchestrator.workflow import WorkflowBuilder, WorkflowDefinitio
 from multiagents.worker_sdk.decorators import worker
 from multiagents.worker_sdk.interface import IWorker
 from multiagents.worker_sdk.worker_manager import WorkerManager
+from redis.asyncio.client import PubSub
 
 from tests.support.buses import MemoryBus, MemoryStore
 from tests.support.deadline import DEADLINE
@@ -188,8 +189,18 @@ class OrderSystem:
         return await wait_ended(self.orchestrator, transaction, timeout, states)
 
 
+def wait_for_messages() -> None:
+    """Let the listeners of this process wait for a message. The framework's own polls, which takes a core a bus.
+
+    ``multiagents-otel doctor`` advises the same; the buses of the tests in which it matters poll as the framework does.
+    """
+    get_message: Any = PubSub.get_message
+    get_message.__defaults__ = (False, 0.1)  # ignore_subscribe_messages, timeout in seconds
+
+
 def redis_parts(url: str) -> tuple[RedisEventBus, RedisStateStore]:
-    """A bus and a store on this server, not started, writing no log files."""
+    """A bus and a store on this server, not started, writing no log files; see ``wait_for_messages``."""
+    wait_for_messages()
     return RedisEventBus(url, logger=SilentLogger()), RedisStateStore(url)
 
 

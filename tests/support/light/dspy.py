@@ -1,0 +1,13 @@
+"""Stand-in for DSPy in programs of the tests that call no model: what the framework refers to as it is imported."""
+
+
+class Module: ...
+
+
+class Signature: ...
+
+
+class Example: ...
+
+
+class Prediction: ...
