@@ -233,7 +233,7 @@ class LightSpans:
         else:
             result = sampler.should_sample(context, trace_id, name, kind, attributes, links)
             recording, sampled = result.decision.is_recording(), result.decision.is_sampled()
-            plain, state = dict(result.attributes or {}), result.trace_state
+            state, plain = result.trace_state, dict(result.attributes or {}) if recording else {}
             light = (
                 _PLAIN.issuperset(map(type, plain.values())) and _TEXT.issuperset(map(type, plain)) and "" not in plain
             )
