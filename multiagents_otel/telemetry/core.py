@@ -88,6 +88,7 @@ class Telemetry:
         self.passive = True
         self.settled = False
         self._tracer_provider = tracer_provider
+        self._settled_with: TracerProvider | None = None  # where self.tracer is from
         logs: Any = logger_provider if logger_provider is not None else get_logger_provider()
         self._logger: Logger = from_provider(
             logs, "log events", lambda: logs.get_logger(*_SCOPE), lambda: NoOpLogger(*_SCOPE)
@@ -118,7 +119,8 @@ class Telemetry:
         """Find the tracer and see what can be recorded; for good once a provider is there."""
         provider = self._tracer_provider if self._tracer_provider is not None else trace.get_tracer_provider()
         there = is_set(provider)
-        if there:
+        if there and provider is not self._settled_with:
+            self._settled_with = provider
             self.tracer = from_provider(provider, "spans", lambda: provider.get_tracer(*_SCOPE), NoOpTracer)
             self.starter = Starter(self.tracer)
             self.tracing = not isinstance(self.tracer, NoOpTracer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, NoOpMeter, Observation, get_meter_provider
@@ -12,6 +12,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, NoOpMet
 from multiagents_otel import semconv
 from multiagents_otel.core.forking import on_fork
 from multiagents_otel.semconv import Instrument
+from multiagents_otel.telemetry.bulk_histogram import BulkHistograms, Series
 from multiagents_otel.telemetry.by_identity import ByIdentity
 from multiagents_otel.telemetry.ledger import Key, Ledger
 from multiagents_otel.telemetry.providers import from_provider
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Gauge = Callable[[], Mapping[Key, int]]
 Reading = Callable[[], Mapping[Key, float]]
+
+_FIRST_OBSERVED: Final = next(row for row in semconv.INSTRUMENTS if row.kind != semconv.HISTOGRAM)
 
 
 class Instruments:
@@ -51,6 +54,9 @@ class Instruments:
         self.meter = meter
         self._attributes: defaultdict[str, dict[Key, dict[str, str]]] = defaultdict(dict)
         self._histograms: dict[str, Any] = {}
+        self._series: dict[tuple[str, Key], Series] = {}
+        self._bulk = BulkHistograms()
+        on_fork(in_child=self._bulk.after_fork)
         self._create(semconv.INSTRUMENTS)
         if messaging:
             self.add_messaging()
@@ -71,9 +77,15 @@ class Instruments:
     def record(self, row: Instrument, value: float, key: Key, context: Context) -> None:
         """Record one measurement with the context of its span, which becomes the exemplar's."""
         if self.enabled:
-            name = row.name
-            attributes = self._attributes[name].get(key) or self._attribute_set(row, key)
-            self._histograms[name].record(value, attributes, context)
+            series = self._series.get((row.name, key)) or self._add_series(row, key)
+            if series is not None:
+                series.record(value, context)
+            else:
+                self._histograms[row.name].record(value, self._attribute_set(row, key), context)
+
+    def _add_series(self, row: Instrument, key: Key) -> Series | None:
+        series = self._bulk.series(self._histograms[row.name], self._attribute_set(row, key))
+        return self._series.setdefault((row.name, key), series) if series is not None else None
 
     def _attribute_set(self, row: Instrument, key: Key) -> dict[str, str]:
         # The same dict for the same key: the SDK reads it and keeps no reference that it changes.
@@ -101,6 +113,8 @@ class Instruments:
 
     def _callback(self, row: Instrument) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_options: CallbackOptions) -> list[Observation]:
+            if row is _FIRST_OBSERVED:
+                self._bulk.fold()  # the SDK calls all callbacks before it collects any instrument
             if not self.active:
                 # The histograms go on being exported, as they are: the process must not seem to have fallen silent.
                 return [Observation(0)] if row is semconv.PROCESS_RUNNING else []

@@ -148,8 +148,7 @@ def finish(span: Span, failure: Failure | None, attributes: Mapping[str, Any] | 
     """End a span with its last attributes, and with status, ``error.type`` and exception event if it failed."""
     try:
         if attributes:
-            for key, value in attributes.items():  # there are few: quicker than all of them at once
-                span.set_attribute(key, value)
+            span.set_attributes(attributes)
         if failure is not None:
             span.set_attribute(semconv.ERROR_TYPE, failure.error_type)
             redacted = ["status"] if has_mark(failure.message) else []

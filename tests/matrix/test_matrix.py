@@ -14,7 +14,7 @@ import pytest
 
 from tests.matrix.environments import OLDEST, OTHERS, REPOSITORY, Environment, NoInterpreterError, build
 
-CORE: Final = ("tests/contract", "tests/catalogue/test_b_patches.py")
+CORE: Final = ("tests/contract", "tests/sdk", "tests/catalogue/test_b_patches.py")
 """What tells whether the package keeps its contract; in-process and quick."""
 
 

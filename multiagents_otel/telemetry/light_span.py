@@ -1,0 +1,358 @@
+"""Light spans: the SDK's spans in type and behaviour, at a fraction of their cost.
+
+The SDK builds a lock, a bounded dict, two bounded lists, twenty fields and a copy for each span. A light span has
+the few fields that differ between spans; its class, made once for a tracer, has those that all of them share. At the
+first read of any other field, the SDK's own constructor builds the rest, and the inherited methods work on it. So
+events, links, limits and invalid values are the SDK's to handle, whatever its version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from threading import RLock
+from time import time_ns
+from typing import Any, Final, cast
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON, Sampler
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from multiagents_otel.telemetry import sdk_internals
+
+_PLAIN: Final = frozenset({str, int, float, bool})
+"""Types of the attribute values that the SDK keeps as they are."""
+_TEXT: Final = frozenset({str})
+_UNLIMITED: Final = 1 << 31
+_UNSET: Final = Status(StatusCode.UNSET)
+_RANDOM: Final[int] = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
+_SAMPLED_BIT: Final[int] = TraceFlags.SAMPLED
+_UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
+_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+
+
+_OWN: Final = frozenset({
+    "_context", "_end_time", "_instrumentation_info", "_instrumentation_scope", "_kind", "_lock", "_name", "_parent",
+    "_resource", "_span_processor", "_start_time", "_status",
+})  # fmt: skip
+"""Fields of the SDK's spans that a light span or its class has from the start."""
+
+
+class _Complete(Span):
+    """A span that the SDK's constructor has built; it gives its fields to a light span."""
+
+
+class _Field:
+    """Another field of the SDK's spans, which the first read builds; the span's own value hides this from then on."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, span: LightSpan | None, owner: type) -> Any:
+        if span is None:
+            raise AttributeError(f"type object {owner.__name__!r} has no attribute {self._name!r}")
+        span._complete()
+        return span.__dict__[self._name]
+
+
+class LightSpan(Span):
+    """A span of one tracer; :class:`LightSpans` makes the class and the spans.
+
+    ``_plain`` is the dict of attributes while the span is light, and None once the SDK's fields exist.
+    """
+
+    _tracer: Any
+    _room: int
+    _calls_on_ending: bool
+    _span_processor: Any
+    _resource: Any
+    _instrumentation_info: Any
+    _instrumentation_scope: Any
+    _end_time: Any = None
+    _status: Any = _UNSET
+    _plain: dict[str, Any] | None
+    _start_links: Sequence[Link] = ()
+    _lock: Any
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        self._complete()
+        return super().__reduce_ex__(protocol)
+
+    def _complete(self) -> None:
+        with self._lock:
+            plain = self._plain
+            if plain is None:
+                return
+            complete = _complete_span(self, self._tracer, plain, self._start_links)
+            if self._end_time is not None:
+                complete.start(self._start_time)
+                complete.end(self._end_time)
+            self.__dict__.update({name: value for name, value in vars(complete).items() if name not in _OWN})
+            self._plain = None
+
+    def _put(self, attributes: Mapping[str, Any]) -> bool:
+        if (
+            type(attributes) is not dict
+            or not _PLAIN.issuperset(map(type, attributes.values()))
+            or not _TEXT.issuperset(map(type, attributes))
+            or "" in attributes
+        ):
+            return False
+        with self._lock:
+            plain = self._plain
+            if plain is None or self._end_time is not None or len(plain) + len(attributes) > self._room:
+                return False
+            for key, value in attributes.items():
+                plain.pop(key, None)  # the SDK moves an attribute that is set again to the end
+                plain[key] = value
+        return True
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        if not self._put(attributes):
+            super().set_attributes(attributes)
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        if type(key) is not str or not self._put({key: value}):
+            super().set_attribute(key, value)
+
+    def _readable_span(self) -> ReadableSpan:
+        plain = self._plain
+        if plain is None or self._end_time is None or self._start_links:
+            return super()._readable_span()
+        return ReadableSpan(
+            name=self._name,
+            context=self._context,
+            parent=self._parent,
+            resource=self._resource,
+            attributes=plain,
+            kind=self._kind,
+            instrumentation_info=self._instrumentation_info,
+            status=self._status,
+            start_time=self._start_time,
+            end_time=self._end_time,
+            instrumentation_scope=self._instrumentation_scope,
+        )
+
+    def end(self, end_time: int | None = None) -> None:
+        with self._lock:
+            light = self._plain is not None and self._end_time is None
+            if light:
+                self._end_time = end_time if end_time is not None else time_ns()
+        if not light:
+            super().end(end_time)
+            return
+        processor = self._span_processor
+        if self._calls_on_ending:
+            processor._on_ending(self)
+        processor.on_end(self._readable_span())
+
+
+def _complete_span(span: ReadableSpan, tracer: Any, attributes: Mapping[str, Any], links: Sequence[Link]) -> _Complete:
+    """Build a span as ``Tracer.start_span`` does; its processor does nothing."""
+    return _Complete(
+        name=span.name,
+        context=cast(SpanContext, span.context),
+        parent=span.parent,
+        sampler=tracer.sampler,
+        resource=span.resource,
+        attributes=attributes,
+        links=links,
+        kind=span.kind,
+        span_processor=SpanProcessor(),
+        instrumentation_info=span._instrumentation_info,
+        limits=tracer._span_limits,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
+class LightSpans:
+    """The light spans of one tracer."""
+
+    def __init__(self, tracer: Any) -> None:
+        self._tracer = tracer
+        self._is_enabled = sdk_internals.tracer_is_enabled(tracer)
+        limits = tracer._span_limits
+        most = limits.max_span_attributes if limits.max_span_attributes is not None else _UNLIMITED
+        self._room = most if limits.max_span_attribute_length is None else 0
+        self._class = self._make_class()
+
+    def _make_class(self) -> type[LightSpan]:
+        tracer = self._tracer
+        any_span = _complete_span(ReadableSpan("", resource=tracer.resource), tracer, {}, ())
+        shared = {
+            **{name: _Field(name) for name in vars(any_span) if name not in _OWN},
+            "__module__": Span.__module__,
+            "__qualname__": "_Span",
+            "_tracer": tracer,
+            "_room": self._room,
+            "_calls_on_ending": sdk_internals.calls_on_ending(),
+            "_span_processor": tracer.span_processor,
+            "_resource": tracer.resource,
+            "_instrumentation_info": tracer.instrumentation_info,
+            "_instrumentation_scope": tracer._instrumentation_scope,
+        }
+        metaclass: Any = type(LightSpan)
+        made: type[LightSpan] = metaclass("_Span", (LightSpan,), shared)  # the name that the SDK's spans show
+        return made
+
+    def start(
+        self,
+        name: str,
+        context: Context,
+        kind: SpanKind,
+        attributes: Mapping[str, Any],
+        links: Sequence[Link] | None,
+        start_ns: int,
+        sampler: Sampler | None,
+        ids: IdGenerator | None,
+    ) -> trace.Span | None:
+        """Start a span as ``Tracer.start_span`` does; None where only that can.
+
+        A ``sampler`` and ``ids`` are asked in place of the tracer's.
+        """
+        tracer = self._tracer
+        if self._is_enabled is not None and not self._is_enabled():
+            return None
+        parent: SpanContext | None = trace.get_current_span(context).get_span_context()
+        if type(parent) is not SpanContext:
+            return None
+        sampler = sampler or tracer.sampler
+        ids = ids or cast(IdGenerator, tracer.id_generator)
+        links = links or ()
+        if parent.is_valid:
+            trace_id, parent_flags = parent.trace_id, parent.trace_flags
+        else:
+            trace_id, parent_flags, parent = ids.generate_trace_id(), _UNSAMPLED, None
+        state: Any
+        if parent is not None and parent_flags & _SAMPLED_BIT and (sampler is DEFAULT_ON or sampler is ALWAYS_ON):
+            # The answer of these two is fixed, and most programs have one of them.
+            plain, state, recording, sampled = dict(attributes), parent.trace_state, True, True
+            light = _PLAIN.issuperset(map(type, plain.values()))
+        else:
+            result = sampler.should_sample(context, trace_id, name, kind, attributes, links)
+            recording, sampled = result.decision.is_recording(), result.decision.is_sampled()
+            state, plain = result.trace_state, dict(result.attributes or {}) if recording else {}
+            light = (
+                _PLAIN.issuperset(map(type, plain.values())) and _TEXT.issuperset(map(type, plain)) and "" not in plain
+            )
+        flags = _SAMPLED if sampled else _UNSAMPLED
+        if _RANDOM and (parent_flags & _RANDOM if parent is not None else ids.is_trace_id_random()):
+            flags = TraceFlags(flags | _RANDOM)
+        span_context = SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
+        if not recording:
+            return NonRecordingSpan(span_context)
+        shared = self._class
+        if shared._resource is not tracer.resource or shared._span_processor is not tracer.span_processor:
+            shared = self._class = self._make_class()  # a fork has changed the resource
+        span = object.__new__(shared)
+        span._name = name
+        span._context = span_context
+        span._parent = parent
+        span._kind = kind
+        span._start_time = start_ns
+        if links:
+            span._start_links = links
+        span._plain = plain
+        span._lock = RLock()
+        if not light or len(plain) > self._room:
+            span._complete()
+        shared._span_processor.on_start(span, parent_context=context)
+        return span
+
+
+# --- whether the SDK behaves as light spans do ----------------------------------------------------
+
+
+def light_spans(tracer: Any) -> LightSpans | None:
+    """Make the light spans of a tracer; None where the tracer is not the SDK's own, or the SDK has changed."""
+    if not sdk_internals.is_sdk_tracer(tracer) or sdk_internals.measures_itself(tracer):
+        return None
+    moved = sdk_internals.first_missing(sdk_internals.SPAN_INTERNALS, tracer)
+    if moved is None:
+        enabled = sdk_internals.tracer_is_enabled(tracer)
+        try:
+            if enabled is not None and not enabled():
+                return None
+            moved = differs(tracer)
+        except Exception as error:
+            moved = f"{type(error).__name__}: {error}"
+    if moved is not None:
+        sdk_internals.report("spans", moved, "spans are made by Tracer.start_span")
+        return None
+    return LightSpans(tracer)
+
+
+class _Probe(SpanProcessor, Sampler, IdGenerator):
+    """Stands for all that a tracer calls, and notes the calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.ended: list[Any] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("calls", "ended"):
+            return object.__getattribute__(self, name)
+        self.calls.append(name)
+        return object.__getattribute__(self, name)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.ended.append(span)
+
+    def should_sample(self, *args: Any, **kwargs: Any) -> Any:
+        return ALWAYS_ON.should_sample(*args, **kwargs)
+
+    def get_description(self) -> str:
+        return ""
+
+    def generate_span_id(self) -> int:
+        return 2
+
+    def generate_trace_id(self) -> int:
+        return 1
+
+
+def differs(tracer: Any) -> str | None:
+    """Name the first difference between light spans and the tracer's own, in calls and in what is exported."""
+    parent = SpanContext(1, 3, True, TraceFlags(0xFF), trace.TraceState([("key", "value")]))
+    contexts = (Context(), trace.set_span_in_context(NonRecordingSpan(parent), Context()))
+    for context in contexts:
+        for use in (_end, _change_and_end):
+            pairs = []
+            for light in (False, True):
+                probe, copy = _Probe(), object.__new__(type(tracer))
+                vars(copy).update(vars(tracer))
+                copy.span_processor = copy.sampler = copy.id_generator = probe
+                copy._span_limits = SpanLimits(max_attributes=64, max_events=64, max_links=64)
+                start: Any = LightSpans(copy).start if light else copy.start_span
+                arguments: tuple[Any, ...] = ("name", context, SpanKind.CONSUMER, {"key": "value", "n": 1}, (), 1_000)
+                span = start(*arguments, None, None) if light else start(*arguments)
+                shown = [repr(span), span.is_recording()]
+                use(span)
+                pairs.append((probe.calls, [*shown, span.is_recording(), *map(_shown, (span, *probe.ended))]))
+            (calls, shown), (light_calls, light_shown) = pairs
+            if calls != light_calls:
+                return f"Tracer.start_span or Span.end calls {calls}"
+            if shown != light_shown:
+                return "spans with other contents"
+    return None
+
+
+def _end(span: Any) -> None:
+    span.end(3_000)
+
+
+def _change_and_end(span: Any) -> None:
+    span.set_attributes({"n": 2, "more": True})
+    span.set_attribute("list", ["a"])
+    span.add_event("event", {"key": "value"}, 2_000)
+    span.add_link(SpanContext(5, 6, False), {"key": "value"})
+    span.update_name("other")
+    span.set_status(StatusCode.ERROR, "broken")
+    span.end(3_000)
+
+
+def _shown(span: ReadableSpan) -> Any:
+    dropped = (span.dropped_attributes, span.dropped_events, span.dropped_links)
+    return span.to_json(), span.context, span.parent, dropped, span.instrumentation_scope, span.resource
