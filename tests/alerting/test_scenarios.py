@@ -208,5 +208,7 @@ def test_when_the_collector_is_down_one_alert_says_so_and_no_process_is_taken_fo
     running.collector.start()
     running.wait_told(rule, "out of reach", "resolved")
     wait_until(lambda: running.firing() == {"MultiAgentsWatchdog"}, "all is resolved")
-    told = {message.title[2:] for message in running.receivers.slack.all()[before:]}
-    assert told == {rule, f"{rule} (escalated)"}
+    titles = {message.title for message in running.receivers.slack.all()[before:]}
+    others = {title for title in titles if rule not in title}
+    assert {title[2:] for title in titles - others} == {rule, f"{rule} (escalated)"}
+    assert [title for title in others if not title.startswith("✅")] == []  # earlier alerts may still resolve

@@ -80,7 +80,28 @@ def garbage(step: int, seed: int) -> Damage:
     return damage
 
 
+def figure(tag: int, value: int) -> Damage:
+    """Damage: one of the queue's own figures, the field of this protobuf tag, has this value."""
+
+    def damage(data: bytearray) -> bytes:
+        states = list(re.finditer(rb"qmv0((?:[\x09\x11\x19\x21].{8})+)", data, re.DOTALL))
+        changed = 0
+        for state in states:
+            for at in range(*state.span(1), 9):
+                if data[at] == tag:
+                    data[at + 1 : at + 9] = value.to_bytes(8, "little")
+                    changed += 1
+        assert changed
+        return bytes(data)
+
+    return damage
+
+
 DAMAGES: Final[dict[str, Damage]] = {
+    "an index of an item that is far away": figure(0x21, 2**60),
+    "an index of the next item before that of the first": figure(0x21, 0),
+    "a size that fills the queue": figure(0x09, 2**60),
+    "a size below zero": figure(0x09, 2**64 - 5),
     "cut in the middle": lambda data: bytes(data[: len(data) // 2]),
     "cut in a page": lambda data: bytes(data[:100]),
     "cut after the meta pages": lambda data: bytes(data[: 2 * PAGE]),
