@@ -64,16 +64,19 @@ class _Peers:
 
     Attributes:
         several: there is another one, as Redis last said, or Redis has not answered.
+        shared_until: until then (monotonic seconds) ends are claimed also where this process is alone: commands and
+            sagas that another one has left may bring a workflow to its end again.
         asked: when Redis was last asked (monotonic seconds).
         scheduled: it will be asked again.
         unclaimed: transactions that ended here while no other one was known of.
         results: by worker, results of other processes' workflows that were handled here since Redis was asked.
     """
 
-    __slots__ = ("asked", "results", "scheduled", "several", "unclaimed")
+    __slots__ = ("asked", "results", "scheduled", "several", "shared_until", "unclaimed")
 
     def __init__(self) -> None:
         self.several = False
+        self.shared_until = float("-inf")
         self.asked = float("-inf")
         self.scheduled = False
         self.unclaimed: dict[str, None] = {}
@@ -124,7 +127,7 @@ class Ends:
             self._record(end)
             return
         peers = self._peers_of(workflow.workflow_id)
-        if own and not peers.several:
+        if own and not peers.several and time.monotonic() > peers.shared_until:
             self._record(end)
             if len(peers.unclaimed) < _CAPACITY and _client(orchestrator, "event_bus") is not None:
                 peers.unclaimed[workflow.transaction_id] = None
@@ -248,6 +251,8 @@ class Ends:
         # An orchestrator of another definition may share some of the workers, and hardly all of them.
         # Where Redis does not answer, or must not, there may be others: a claim decides then too.
         peers.several = counts is None or (bool(counts) and min(counts.values()) > 1)
+        if peers.several:
+            peers.shared_until = time.monotonic() + _CLAIM_SECONDS
         for transaction_id in [*peers.unclaimed] if peers.several else unclaimed:
             store = _client(orchestrator, "state_store") if peers.several else None
             if store is not None and await _set_claim(store, transaction_id, self.instance) is None:
