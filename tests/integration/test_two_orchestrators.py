@@ -88,7 +88,9 @@ def check_exact(orders: Orders, transactions: set[str]) -> None:
 
     settled(orders, lambda: ended() <= set(found()) and ends(receiver) >= len(found()))
     several = [root for root in roots(receiver.spans) if found()[str(root.attributes["workflow.transaction_id"])] > 1]
-    assert [(root.name, root.status, root.start_ns, root.end_ns, root.resource, root.attributes) for root in several] == []
+    assert [
+        (root.name, root.status, root.start_ns, root.end_ns, root.resource, root.attributes) for root in several
+    ] == []
     # One that has ended, and that a killed process had moved on after that, stays stored as that process has left it.
     assert ended() <= set(found()) <= transactions
     died = transactions - set(found())
