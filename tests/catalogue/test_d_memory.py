@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from multiagents_otel import MultiAgentsInstrumentor
+from multiagents_otel import MultiAgentsInstrumentor, instrument_event_bus
 from multiagents_otel.telemetry import workflows
 from tests.bench.workload import QueueBus
 from tests.catalogue.recording import recording
@@ -131,6 +131,7 @@ async def test_D2_100_000_events_of_every_kind_leave_bounded_maps() -> None:
     async def handler(_data: dict[str, Any]) -> None: ...
 
     with recording(ALWAYS_OFF, keep_spans=False) as record:
+        instrument_event_bus(bus)  # no worker manager or orchestrator has it
         for name in ("command.nobody", "result.nobody", "user.event"):
             await bus.subscribe(name, handler)
             await bus.subscribe(name, handler)
