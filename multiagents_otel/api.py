@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import Any
 
 from multiagents_otel.config import OptionArguments, Options, describe_options
@@ -82,14 +83,9 @@ def flush(timeout: float | None = None) -> bool:
     return flushed
 
 
-_auto: Any = None
-
-
+@cache
 def _implementation() -> Any:
     """Return ``multiagents_otel.auto``, which stays at hand when the interpreter can import nothing any more."""
-    global _auto
-    if _auto is None:
-        with corrected_environment():  # the import of OpenTelemetry itself raises for some values
-            from multiagents_otel import auto
-        _auto = auto
-    return _auto
+    with corrected_environment():  # the import of OpenTelemetry itself raises for some values
+        from multiagents_otel import auto
+    return auto

@@ -19,6 +19,7 @@ _MONITORS: Final = {
     "worker_monitor": ("worker_monitoring", "WorkerMonitor"),
     "metrics_collector": ("metrics_collection", "MetricsCollector"),
 }
+_ATTRIBUTES: Final = {cls: attribute for attribute, (_section, cls) in _MONITORS.items()}
 
 
 class Monitoring:
@@ -86,8 +87,7 @@ class Monitoring:
 
 def class_of(name: str) -> Any:
     """Import the class of a monitor (``EventMonitor``)."""
-    attribute = next(attribute for attribute, (_section, cls) in _MONITORS.items() if cls == name)
-    return getattr(import_module(f"multiagents_otel.monitors.{attribute}"), name)
+    return getattr(import_module(f"multiagents_otel.monitors.{_ATTRIBUTES[name]}"), name)
 
 
 def _monitor(cls: str, options: Mapping[str, Any], logger: Any) -> Any:
@@ -115,8 +115,7 @@ def current() -> Monitoring | None:
 
 def configured(cls: str) -> Any:
     """The monitor of a class (``EventMonitor``) that the configuration has turned on; None if it has not."""
-    names = (name for name, (_section, kind) in _MONITORS.items() if kind == cls)
-    return next((getattr(_current, name) for name in names), None) if _current is not None else None
+    return getattr(_current, _ATTRIBUTES[cls]) if _current is not None and cls in _ATTRIBUTES else None
 
 
 def configured_logger() -> Any:

@@ -308,8 +308,8 @@ def describe_options(function: _F) -> _F:
     signature = inspect.signature(function)
     shown = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     shown += [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-        for name, kind in get_type_hints(OptionArguments).items()
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint.__origin__)
+        for name, hint in _HINTS.items()
     ]
     function.__dict__["__signature__"] = signature.replace(parameters=shown)
     if function.__doc__:  # python -OO has none

@@ -102,11 +102,14 @@ class Entry:
         self._frame = frame
         self._context = context
 
-    def __enter__(self) -> Entry:
+    def enter(self) -> Entry:
+        """Enter; pair with :meth:`leave`."""
         frame, context = self._frame, self._context
         self._context_token = context_api.attach(context) if context is not None else None
         self._token: Token[Frame] | None = FRAME.set(frame) if frame is not None else None
         return self
+
+    __enter__ = enter
 
     def leave(self) -> bool:
         """Restore frame and context; False, and no change, if the coroutine now runs in another context."""

@@ -126,7 +126,7 @@ class WorkerInstrumentation:
                 # The bus gave it to a handler that is not wrapped.
                 worker, event_data = argument(args, kwargs, 0, "worker"), argument(args, kwargs, 1, "event_data")
                 delivery = self._deliver(manager, worker, event_data)
-                entry = Entry(FRAME.get().with_delivery(delivery)).__enter__() if delivery is not None else None
+                entry = Entry(FRAME.get().with_delivery(delivery)).enter() if delivery is not None else None
             try:
                 result = await original(manager, *args, **kwargs)
             finally:

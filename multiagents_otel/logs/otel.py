@@ -17,7 +17,7 @@ from multiagents_otel import semconv
 from multiagents_otel.core.scope import EMITTING
 from multiagents_otel.logs.logger import Logger
 from multiagents_otel.logs.record import Record
-from multiagents_otel.logs.rendering import as_json, told
+from multiagents_otel.logs.rendering import as_json, scrubbed_text
 from multiagents_otel.telemetry.providers import is_set
 from multiagents_otel.version import __version__
 
@@ -77,7 +77,7 @@ class OtelLogger(Logger):
                 context=record.context,
                 severity_number=severity,
                 severity_text=severity.name,
-                body=told(record).message,
+                body=scrubbed_text(record).message,
                 attributes=_attributes(record),
             )
         finally:
@@ -96,7 +96,7 @@ class OtelLogger(Logger):
 
 
 def _attributes(record: Record) -> dict[str, Any]:
-    _, fields, error = told(record)
+    _, fields, error = scrubbed_text(record)
     attributes = {key: _attribute(value) for key, value in fields.items() if value is not None}
     if record.transaction_id is not None:
         attributes[semconv.TRANSACTION_ID] = record.transaction_id

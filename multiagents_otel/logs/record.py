@@ -58,8 +58,8 @@ class Error(NamedTuple):
     traceback: TracebackException | None = None
 
 
-class Told(NamedTuple):
-    """What a record tells, scrubbed: done once, however many loggers render it.
+class ScrubbedText(NamedTuple):
+    """Scrubbed text of a record: done once, however many loggers render it.
 
     Attributes:
         message: the message.
@@ -103,12 +103,12 @@ class Record:
         transaction_id: of the workflow that the call was made in; else what the call itself tells.
         caller: where the call stands, if that is asked for.
         size: about how many characters it holds.
-        told: what :mod:`multiagents_otel.logs.rendering` has made of it.
+        scrubbed: what :mod:`multiagents_otel.logs.rendering` has made of it.
     """
 
     __slots__ = (
         *("caller", "context", "error", "fields", "level"),
-        *("message", "size", "time_ns", "told", "transaction_id"),
+        *("message", "size", "time_ns", "scrubbed", "transaction_id"),
     )
 
     def __init__(self, level: int, args: tuple[Any, ...], fields: dict[str, Any], *, caller: bool = False) -> None:
@@ -142,7 +142,7 @@ class Record:
         self.error = _captured(error) if error is not None else None
         self.transaction_id = scope.transaction_id() or _told(self.fields)
         self.caller = _caller() if caller else None
-        self.told: Told | None = None
+        self.scrubbed: ScrubbedText | None = None
 
 
 def _merge(fields: dict[str, Any], more: Mapping[Any, Any]) -> None:

@@ -13,7 +13,7 @@ from opentelemetry import trace
 
 from multiagents_otel import semconv
 from multiagents_otel.logs.plain import TEXT_LIMIT, text_of
-from multiagents_otel.logs.record import NAMES, Error, Record, Told
+from multiagents_otel.logs.record import NAMES, Error, Record, ScrubbedText
 from multiagents_otel.processing.redaction import Redactor, in_force, scrub, scrub_value
 
 COMPONENT: Final = "multiagents"
@@ -66,12 +66,12 @@ def _scrub_field(value: Any, key: str) -> Any:
     return _scrub_value_again(value, key, in_force())
 
 
-def told(record: Record) -> Told:
-    """What a record tells."""
-    if record.told is None:
+def scrubbed_text(record: Record) -> ScrubbedText:
+    """Scrub the text of a record, once."""
+    if record.scrubbed is None:
         fields = {_scrub_text(key): _scrub_field(value, key) for key, value in record.fields.items()}
-        record.told = Told(_scrub_text(record.message), fields, _error(record.error))
-    return record.told
+        record.scrubbed = ScrubbedText(_scrub_text(record.message), fields, _error(record.error))
+    return record.scrubbed
 
 
 def _error(error: Error | None) -> dict[str, str]:
@@ -116,7 +116,7 @@ def timestamp_of(record: Record) -> str:
 
 def json_line(record: Record, *, metadata: bool = True) -> str:
     """One line of JSON: the framework's own keys, and ``trace_id``, ``span_id``, ``workflow.transaction_id``."""
-    message, fields, error = told(record)
+    message, fields, error = scrubbed_text(record)
     entry: dict[str, Any] = {
         "timestamp": timestamp_of(record),
         "level": NAMES[record.level],
@@ -136,14 +136,14 @@ def json_line(record: Record, *, metadata: bool = True) -> str:
 def text_line(record: Record, *, metadata: bool = True) -> str:
     """One line for a person: time, level, message, fields, error, caller, ids, and the stack trace."""
     several = list(parts(record, metadata))
-    if traceback := told(record).error.get("traceback"):
+    if traceback := scrubbed_text(record).error.get("traceback"):
         several.append(printable(traceback))
     return f"{timestamp_of(record)} - {COMPONENT} - {NAMES[record.level]} - {' | '.join(several)}"
 
 
 def parts(record: Record, metadata: bool) -> Iterator[str]:
     """The parts of a line for a person, the message first."""
-    message, fields, error = told(record)
+    message, fields, error = scrubbed_text(record)
     yield printable(message)
     if metadata:
         for key, value in fields.items():

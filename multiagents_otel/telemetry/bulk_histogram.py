@@ -219,17 +219,14 @@ class BulkHistograms:
 
     def _known(self, histogram: Any) -> MetricClasses | None:
         if not self._checked:
-            moved = sdk_internals.first_missing(sdk_internals.METRIC_INTERNALS, histogram)
-            if moved is None:
-                classes = sdk_internals.metric_classes()
-                try:
-                    moved = differs(classes)
-                except Exception as error:
-                    moved = f"{type(error).__name__}: {error}"
-                self._classes = classes
-            if moved is not None:
-                self._classes = None
-                sdk_internals.report("histograms", moved, "histograms are recorded one value at a time")
+            known = sdk_internals.is_known(
+                "histograms",
+                sdk_internals.METRIC_INTERNALS,
+                histogram,
+                lambda: differs(sdk_internals.metric_classes()),
+                "histograms are recorded one value at a time",
+            )
+            self._classes = sdk_internals.metric_classes() if known else None
             self._checked = True
         return self._classes
 

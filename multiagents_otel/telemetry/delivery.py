@@ -276,7 +276,7 @@ class Delivery(Operation):
 
     def attach(self) -> None:
         """Make this the delivery that the handler's code is in."""
-        self._entry = Entry(FRAME.get().in_handler(self), self.context).__enter__()
+        self._entry = Entry(FRAME.get().in_handler(self), self.context).enter()
 
     def detach(self) -> None:
         """Give the context back."""

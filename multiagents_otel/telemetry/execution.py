@@ -68,7 +68,7 @@ class Execution(Operation):
         if self._queue_time is not None and not delivery.message.excluded:
             telemetry.instruments.record(semconv.EVENT_QUEUE_TIME, self._queue_time, (self.label,), delivery.context)
         frame = FRAME.get().in_handler(delivery, self)
-        self._entry: Entry | None = Entry(frame, delivery.context).__enter__()
+        self._entry: Entry | None = Entry(frame, delivery.context).enter()
 
     @property
     def worker(self) -> str:

@@ -40,6 +40,15 @@ _OWN: Final = frozenset({
 """Fields of the SDK's spans that a light span or its class has from the start."""
 
 
+def _is_plain(attributes: Mapping[str, Any]) -> bool:
+    """Whether the SDK keeps attributes as they are."""
+    return (
+        _PLAIN.issuperset(map(type, attributes.values()))
+        and _TEXT.issuperset(map(type, attributes))
+        and "" not in attributes
+    )
+
+
 class _Complete(Span):
     """A span that the SDK's constructor has built; it gives its fields to a light span."""
 
@@ -93,12 +102,7 @@ class LightSpan(Span):
             self._plain = None
 
     def _put(self, attributes: Mapping[str, Any]) -> bool:
-        if (
-            type(attributes) is not dict
-            or not _PLAIN.issuperset(map(type, attributes.values()))
-            or not _TEXT.issuperset(map(type, attributes))
-            or "" in attributes
-        ):
+        if type(attributes) is not dict or not _is_plain(attributes):
             return False
         with self._lock:
             plain = self._plain
@@ -234,9 +238,7 @@ class LightSpans:
             result = sampler.should_sample(context, trace_id, name, kind, attributes, links)
             recording, sampled = result.decision.is_recording(), result.decision.is_sampled()
             state, plain = result.trace_state, dict(result.attributes or {}) if recording else {}
-            light = (
-                _PLAIN.issuperset(map(type, plain.values())) and _TEXT.issuperset(map(type, plain)) and "" not in plain
-            )
+            light = _is_plain(plain)
         flags = _SAMPLED if sampled else _UNSAMPLED
         if _RANDOM and (parent_flags & _RANDOM if parent is not None else ids.is_trace_id_random()):
             flags = TraceFlags(flags | _RANDOM)
@@ -269,19 +271,19 @@ def light_spans(tracer: Any) -> LightSpans | None:
     """Make the light spans of a tracer; None where the tracer is not the SDK's own, or the SDK has changed."""
     if not sdk_internals.is_sdk_tracer(tracer) or sdk_internals.measures_itself(tracer):
         return None
-    moved = sdk_internals.first_missing(sdk_internals.SPAN_INTERNALS, tracer)
-    if moved is None:
-        enabled = sdk_internals.tracer_is_enabled(tracer)
-        try:
-            if enabled is not None and not enabled():
-                return None
-            moved = differs(tracer)
-        except Exception as error:
-            moved = f"{type(error).__name__}: {error}"
-    if moved is not None:
-        sdk_internals.report("spans", moved, "spans are made by Tracer.start_span")
-        return None
-    return LightSpans(tracer)
+    enabled = sdk_internals.tracer_is_enabled(tracer)
+
+    def is_disabled() -> bool:
+        return enabled is not None and not enabled()
+
+    known = sdk_internals.is_known(
+        "spans",
+        sdk_internals.SPAN_INTERNALS,
+        tracer,
+        lambda: None if is_disabled() else differs(tracer),
+        "spans are made by Tracer.start_span",
+    )
+    return LightSpans(tracer) if known and not is_disabled() else None
 
 
 class _Probe(SpanProcessor, Sampler, IdGenerator):

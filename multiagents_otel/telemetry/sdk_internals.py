@@ -58,6 +58,29 @@ def report(part: str, name: str, way: str) -> None:
         )
 
 
+def is_known(
+    part: str, internals: Iterable[Internal], subject: Any, compare: Callable[[], str | None], way: str
+) -> bool:
+    """Whether the SDK is as this package knows it; a difference is reported once.
+
+    Args:
+        part: the part of the SDK that is compared.
+        internals: what is relied on.
+        subject: the object of the SDK that has them.
+        compare: names the first difference in behaviour; called where no internal is missing.
+        way: the public way that is used instead, for the report.
+    """
+    moved = first_missing(internals, subject)
+    if moved is None:
+        try:
+            moved = compare()
+        except Exception as error:
+            moved = f"{type(error).__name__}: {error}"
+    if moved is not None:
+        report(part, moved, way)
+    return moved is None
+
+
 def has_own_code(owner: type, *names: str) -> bool:
     """Whether methods of an SDK class are the SDK's own, and not replaced by a patch of another library."""
     for name in names:

@@ -252,7 +252,7 @@ class Sending(Operation):
         self._enter(self.context)
 
     def _enter(self, context: Context | None) -> None:
-        self._entry = Entry(FRAME.get().with_sending(self), context).__enter__()
+        self._entry = Entry(FRAME.get().with_sending(self), context).enter()
 
     def _start_compensate(self, workflow: Workflow, spans: bool) -> SpanContext:
         telemetry, event = self._telemetry, self._event

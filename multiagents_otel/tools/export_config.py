@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from multiagents_otel.config import OptionError
 from multiagents_otel.tools.command import FAILED, OK, USAGE
-from multiagents_otel.tools.deploy.monitoring import Told, parameters_in
+from multiagents_otel.tools.deploy.monitoring import ParameterValue, parameters_in
 from multiagents_otel.tools.deploy.parameters import PARAMETERS, ParameterError, Values, values
 from multiagents_otel.tools.deploy.secrets import SecretError, channels, write_secrets
 from multiagents_otel.tools.terminal import safe
@@ -135,21 +135,21 @@ def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _chosen(args: argparse.Namespace) -> dict[str, Told]:
+def _chosen(args: argparse.Namespace) -> dict[str, ParameterValue]:
     """The parameters that were given, with their values: the strongest source last."""
     chosen = parameters_in(args.config, os.environ) if args.config else {}
     for name in _COMMON:
         if (value := getattr(args, name, None)) is not None:
-            chosen[name] = Told(value, _option(name))
+            chosen[name] = ParameterValue(value, _option(name))
     for text in args.set:
         name, equals, value = text.partition("=")
         if not equals:
             raise ParameterError(f"--set {text}: NAME=VALUE is expected")
-        chosen[name.strip()] = Told(value.strip(), "--set")
+        chosen[name.strip()] = ParameterValue(value.strip(), "--set")
     return chosen
 
 
-def _told(directory: Path, files: int, chosen: dict[str, Told]) -> list[str]:
+def _told(directory: Path, files: int, chosen: dict[str, ParameterValue]) -> list[str]:
     width = max(map(len, chosen), default=0)
     return [
         safe(f"wrote {files} files into {directory}"),

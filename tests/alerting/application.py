@@ -7,7 +7,6 @@ come from the environment.
 from __future__ import annotations
 
 import asyncio
-import functools
 import itertools
 import logging
 import os
@@ -124,12 +123,11 @@ def _working(name: str, modes: dict[str, str]) -> Any:
 async def _bus() -> Any:
     from multiagents.event_bus.redis_bus import RedisEventBus
 
-    from tests.support.sagas import SilentLogger
+    from tests.support.sagas import SilentLogger, wait_for_messages
 
+    wait_for_messages()
     bus: Any = RedisEventBus(os.environ["REDIS_URL"], logger=SilentLogger())
     await bus.start()
-    # The framework's listener keeps a core busy: with this it waits, as `multiagents-otel doctor` advises.
-    bus.pubsub.get_message = functools.partial(bus.pubsub.get_message, timeout=0.5)
     return bus
 
 

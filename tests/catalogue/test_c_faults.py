@@ -107,12 +107,10 @@ def _members(cls: type) -> list[str]:
     return names
 
 
-# `with inside(...)` is a statement of the patches, as attach and detach of OpenTelemetry are; what the proxy is asked
-# for is the worker's own; a weak reference's callback has no caller to protect. None of them can be left out.
+# What the proxy is asked for is the worker's own; a weak reference's callback has no caller to protect.
+# None of them can be left out.
 # The monitors, which are on in these tests, have faults of their own in tests/monitors/test_harmless.py.
 NO_PLACES = {
-    *(("inside", name) for name in ("__init__", "__enter__", "__exit__")),
-    ("", "given_back"),
     ("WorkerProxy", "__getattr__"),
     ("ByIdentity", "_forget"),
     # Called by whoever makes monitors, before and after what is watched here.
@@ -121,7 +119,7 @@ NO_PLACES = {
     *(("Observer", name) for name in vars(Observer)),
 }
 # What monitors call and are, and who collects metrics: no call of the application comes by.
-NOT_CALLED = tuple(f"multiagents_otel.telemetry.{name}" for name in ("custom", "in_force", "observers", "system"))
+NOT_CALLED = tuple(f"multiagents_otel.telemetry.{name}" for name in ("custom", "observers", "system"))
 # A fault in them may show as they are compared with the SDK at the start: then the SDK's public API is used.
 COMPARED = tuple(f"multiagents_otel.telemetry.{name}" for name in ("bulk_histogram", "light_span", "sdk_internals"))
 PLACES = [place for place in places() if (place.owner, place.name) not in NO_PLACES and place.module not in NOT_CALLED]

@@ -27,7 +27,7 @@ INSIDE: list[tuple[Any, str]] = [
     (file_module.LogFile, "write"),
     (file_module.FileLogger, "emit"),
     (otel_module.OtelLogger, "emit"),
-    (otel_module, "told"),
+    (otel_module, "scrubbed_text"),
     (record, "text_of"),
     (record, "plain_fields"),
     (scope, "context"),

@@ -1,4 +1,4 @@
-"""Makes anew what is generated in a checkout's ``collector-config/``: ``python -m multiagents_otel.tools.deploy``."""
+"""Generates the derived files of a checkout's ``collector-config/``: ``python -m multiagents_otel.tools.deploy``."""
 
 from __future__ import annotations
 

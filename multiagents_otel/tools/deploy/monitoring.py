@@ -10,11 +10,11 @@ from typing import Any, Final, NamedTuple
 from multiagents_otel.config import NAMES, OptionError, files
 from multiagents_otel.config.sources import DEFAULT, Layer, of_environment, resolve
 
-__all__ = ["Told", "parameters_in"]
+__all__ = ["ParameterValue", "parameters_in"]
 
 
-class Told(NamedTuple):
-    """A parameter's value, and whence it is."""
+class ParameterValue(NamedTuple):
+    """Value of a parameter, and its source."""
 
     value: str
     source: str
@@ -39,7 +39,7 @@ _PARAMETERS: Final[tuple[tuple[str, str, Callable[[Any], str]], ...]] = (
 """What an option of the configuration sets: a parameter, and how the option's value is written there."""
 
 
-def parameters_in(path: str | os.PathLike[str], environ: Mapping[str, str]) -> dict[str, Told]:
+def parameters_in(path: str | os.PathLike[str], environ: Mapping[str, str]) -> dict[str, ParameterValue]:
     """The parameters that the file sets, or the environment for it, which wins as it does for an application.
 
     Raises:
@@ -51,7 +51,7 @@ def parameters_in(path: str | os.PathLike[str], environ: Mapping[str, str]) -> d
     if problems:
         raise OptionError("\n".join(str(problem.error) for problem in problems))
     return {
-        name: Told(written(settings[option].value), settings[option].source)
+        name: ParameterValue(written(settings[option].value), settings[option].source)
         for option, name, written in _PARAMETERS
         if settings[option].source != DEFAULT
     }
