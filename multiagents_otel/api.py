@@ -78,8 +78,10 @@ def flush(timeout: float | None = None) -> bool:
     """
     try:
         flushed: bool = _implementation().flush(timeout)
-    except ImportError:  # first called when the interpreter can import nothing any more: nothing was recorded
-        return True
+    except (
+        ImportError
+    ):  # first called when the interpreter can import nothing: MultiAgentsInstrumentor may have recorded
+        return False
     return flushed
 
 

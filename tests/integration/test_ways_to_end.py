@@ -621,6 +621,19 @@ pool = Pool()
     assert ran(receiver, "import sys\n" + code) == "None True\n"
 
 
+def test_a_first_flush_that_can_not_be_imported_does_not_claim_that_all_has_left(receiver: OtlpReceiver) -> None:
+    code = """
+import sys
+from multiagents_otel import MultiAgentsInstrumentor, flush
+MultiAgentsInstrumentor().instrument()
+class Pool:
+    def __del__(self):
+        print(sys.meta_path, flush())
+pool = Pool()
+"""
+    assert ran(receiver, code) == "None False\n"
+
+
 def test_the_last_stop_flushes_in_the_background(receiver: OtlpReceiver, redis: RedisServer) -> None:
     code = f"""
 from multiagents.event_bus.redis_bus import RedisEventBus
