@@ -54,7 +54,7 @@ class LogFile:
         self._path = path
         self._max_bytes = self._backup_count = 0
         self._file = self._guard = _CLOSED
-        self._torn = self._told = False
+        self._told = False
 
     def rotate_at(self, max_bytes: int, backup_count: int) -> None:
         """Rotate before the file grows over so many bytes, and keep so many old ones; 0 of either: never."""
@@ -137,13 +137,6 @@ class LogFile:
         except FileNotFoundError:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self._path, flags, 0o666)
-        size = os.fstat(self._file).st_size
-        # A process that was killed in the midst of a line, or a disk that was full.
-        if size > 0:
-            os.lseek(self._file, size - 1, os.SEEK_SET)
-            self._torn = os.read(self._file, 1) != b"\n"
-        else:
-            self._torn = False
 
     def _lock(self, deadline: float) -> bool:
         while True:
@@ -189,14 +182,20 @@ class LogFile:
     def _write(self, lines: list[bytes]) -> None:
         if not lines:
             return
-        data = memoryview((b"\n" if self._torn else b"") + b"".join(lines))
-        self._torn = False
+        data = memoryview((b"\n" if self._is_torn() else b"") + b"".join(lines))
         while data:
-            try:
-                data = data[os.write(self._file, data) :]
-            except OSError:
-                self._torn = True
-                raise
+            data = data[os.write(self._file, data) :]
+
+    def _is_torn(self) -> bool:
+        """Whether the last line has no end: a process was killed in the midst of it, or the disk was full.
+
+        It is asked under the lock, since without it another process may be about to write the end.
+        """
+        size = os.fstat(self._file).st_size
+        if size == 0:
+            return False
+        os.lseek(self._file, size - 1, os.SEEK_SET)
+        return os.read(self._file, 1) != b"\n"
 
     def _rotate(self) -> bool:
         """``log`` becomes ``log.1``, ``log.1`` becomes ``log.2``; the oldest goes. False if that can't be done."""

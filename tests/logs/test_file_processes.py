@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import json
 import signal
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from multiagents_otel import FileLogger
 from tests.logs.lines import entries, messages
 from tests.support.processes import Process
 
@@ -142,6 +146,42 @@ def test_a_line_that_a_killed_process_tore_spoils_no_other(tmp_path: Path) -> No
     first, torn, after = path.read_text().splitlines()
     assert (first, torn) == ('{"message": "whole"}', '{"message": "to')
     assert '"message": "next"' in after
+
+
+def test_a_line_that_another_process_is_about_to_end_is_not_torn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "app.log"
+    path.write_text('{"message": "who')  # under the other one's lock
+    lock = fcntl.flock
+
+    def wait_for_the_other(file: int, operation: int) -> None:
+        if path.stat().st_size == len('{"message": "who'):
+            with path.open("a") as other:
+                other.write('le"}\n')
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", wait_for_the_other)
+    logger = FileLogger(path)
+    asyncio.run(log_and_close(logger, "next"))
+    assert messages(path) == ["whole", "next"]
+
+
+async def log_and_close(logger: FileLogger, message: str) -> None:
+    await logger.info(message)
+    await logger.close()
+
+
+def test_a_line_that_is_torn_while_the_file_is_open_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    logger = FileLogger(path)
+    asyncio.run(log_and_close(logger, "first"))
+    with path.open("a") as killed:
+        killed.write('{"message": "to')
+    asyncio.run(log_and_close(logger, "next"))
+    first, torn, after = path.read_text().splitlines()
+    assert torn == '{"message": "to'
+    assert [json.loads(line)["message"] for line in (first, after)] == ["first", "next"]
 
 
 @pytest.mark.parametrize("how", ["fork", "multiprocessing"])
