@@ -102,17 +102,14 @@ class Receivers:
         known.waiting, known.suspects = [], []
         try:
             counts = await subscribers(client_of(bus), [channel])
-        except asyncio.CancelledError:  # the loop is being closed: as without the question
-            for event, receivers in waiting:
-                self._count(event, receivers)
-            raise
-        finally:
+        finally:  # cancelled too, where the loop is being closed: what is not known by then is not reported
             known.asking = False
         waiting += known.waiting
         known.waiting = []
         if counts is None:
-            for event, receivers in waiting:
-                self._count(event, receivers)
+            if client_of(bus) is not None:  # else the bus was stopped, and Redis would have answered
+                for event, receivers in waiting:
+                    self._count(event, receivers)
             return
         subscribed = counts.get(channel, 0)
         if subscribed == 0:

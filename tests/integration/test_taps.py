@@ -90,6 +90,33 @@ async def test_two_workers_beside_a_tap_are_duplicates(redis: RedisServer, obser
 
 
 @pytest.mark.usefixtures("tap")
+@pytest.mark.parametrize("answers", [True, False], ids=["too late", "never"])
+async def test_a_bus_that_stops_before_redis_has_answered_reports_no_duplicate(
+    redis: RedisServer, observed: Observed, answers: bool
+) -> None:
+    bus, store = redis_parts(redis.url)
+    stopped = asyncio.Event()
+
+    async def numsub(*_channels: str) -> Any:
+        await stopped.wait()
+        raise ConnectionError
+
+    async with order_system(bus, store, monitors=False) as system:
+        client: Any = bus.redis_client
+        client.pubsub_numsub = numsub
+        await system.wait_ended(await system.run(), timeout=60)
+    if answers:
+        stopped.set()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.wait(others)
+    else:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.sleep(0)
+    assert observed.sums("multiagents.commands.duplicated") == {}
+
+
+@pytest.mark.usefixtures("tap")
 async def test_where_redis_must_not_be_asked_every_receiver_counts(redis: RedisServer, observed: Observed) -> None:
     """As the runbook says."""
     redis.command("ACL", "SETUSER", "app", "on", ">word", "~*", "&*", "+@all", "-pubsub")
