@@ -5,6 +5,7 @@ waits for ever for a worker that is not there.
 """
 
 import asyncio
+import functools
 import logging
 import os
 
@@ -48,6 +49,8 @@ async def take(definition: WorkflowDefinition, *orders: dict) -> None:
         settled.set()
 
     await bus.start()
+    # The framework polls, and keeps a core busy: wait for a message instead, as `multiagents-otel doctor` advises.
+    bus.pubsub.get_message = functools.partial(bus.pubsub.get_message, timeout=0.5)
     await bus.subscribe("shop.settled", on_settled)
     await orchestrator.start()
     for order in orders:

@@ -1,6 +1,7 @@
 """The demo's worker process. Nobody here wraps gifts."""
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -52,6 +53,8 @@ async def main() -> None:
         workers.register(each)
 
     await bus.start()
+    # The framework polls, and keeps a core busy: wait for a message instead, as `multiagents-otel doctor` advises.
+    bus.pubsub.get_message = functools.partial(bus.pubsub.get_message, timeout=0.5)
     await bus.subscribe("compensation.refund", refund)
     await workers.start()
     closing = asyncio.Event()

@@ -4,6 +4,7 @@ The first are compensated. Nobody wraps gifts: those stall.
 """
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -42,6 +43,8 @@ async def main() -> None:
     parcels, gifts = workflows()
     orchestrators = {each: Orchestrator(each, bus, store, monitoring_config=TO_FILE) for each in (parcels, gifts)}
     await bus.start()
+    # The framework polls, and keeps a core busy: wait for a message instead, as `multiagents-otel doctor` advises.
+    bus.pubsub.get_message = functools.partial(bus.pubsub.get_message, timeout=0.5)
     for orchestrator in orchestrators.values():
         await orchestrator.start()
     print("open", flush=True)

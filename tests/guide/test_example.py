@@ -11,10 +11,13 @@ from tests.guide.framework_source import example
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
 
-# The example takes Redis where the framework's defaults say: the port of ours takes their place.
+# The example takes Redis where the framework's defaults say: the port of ours takes their place. Its listener waits
+# for messages: the framework's polls, which takes a core.
 _DEFAULTS = """
 import os
 from multiagents.event_bus import redis_bus
+from redis.asyncio.client import PubSub
+PubSub.get_message.__defaults__ = (False, 0.1)
 for cls in (redis_bus.RedisEventBus, redis_bus.RedisStateStore):
     cls.__init__.__defaults__ = (os.environ["REDIS_URL"], *cls.__init__.__defaults__[1:])
 """
