@@ -177,7 +177,7 @@ class EventBusInstrumentation:
         outer: Sending | None = FRAME.get().sending
         if outer is not None and outer.bus is bus and outer.continues(data):
             return None
-        if telemetry.idle and not context_api.get_current():
+        if not telemetry.ready and telemetry.idle and not context_api.get_current():
             return None  # nothing to record and nothing to hand on
         client = getattr(bus, "redis_client", None)
         if client is not None:

@@ -262,7 +262,7 @@ class Handlers:
         """A handler is about to be called: take the carrier out and start what has to be started."""
         telemetry = self._telemetry
         try:
-            if telemetry.idle and semconv.CARRIER_KEY not in data:
+            if not telemetry.ready and telemetry.idle and semconv.CARRIER_KEY not in data:
                 return None
             siblings = subscription.siblings
             handlers = 1 if len(siblings) <= 1 else sum(ref() is not None for ref in siblings)
@@ -304,7 +304,7 @@ class Handlers:
         if flight is not None and message.kind == semconv.RESULT_EVENT:
             self._workflows.in_flight.remove(flight.command_id)
         delivery = Delivery(self._telemetry, info, message, data, deferred)
-        if OBSERVERS and not message.told and not message.excluded:
+        if OBSERVERS.present and not message.told and not message.excluded:
             message.told = True
             self._telemetry.tell("received", delivery)
         return delivery

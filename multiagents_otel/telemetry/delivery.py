@@ -116,7 +116,7 @@ class Message(Event):
         delay = self.delay
         if delay is not None:
             telemetry.instruments.record(semconv.EVENT_DURATION, delay, (kind,), context)
-        if OBSERVERS:
+        if OBSERVERS.present:
             telemetry.tell("handled", self, delay)
 
     @property
@@ -276,7 +276,7 @@ class Delivery(Operation):
 
     def attach(self) -> None:
         """Make this the delivery that the handler's code is in."""
-        self._entry = Entry(FRAME.get().in_handler(self), self.context).enter()
+        self._entry = Entry(FRAME.get().in_handler(self), self.context)
 
     def detach(self) -> None:
         """Give the context back."""

@@ -3,7 +3,8 @@
 The SDK builds a lock, a bounded dict, two bounded lists, twenty fields and a copy for each span. A light span has
 the few fields that differ between spans; its class, made once for a tracer, has those that all of them share. At the
 first read of any other field, the SDK's own constructor builds the rest, and the inherited methods work on it. So
-events, links, limits and invalid values are the SDK's to handle, whatever its version.
+events, links, limits and invalid values are the SDK's to handle, whatever its version. Samplers and processors whose
+answer is known, or that do nothing at a span's start, are not called.
 """
 
 from __future__ import annotations
@@ -11,16 +12,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from threading import RLock
 from time import time_ns
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON, Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from multiagents_otel.core.forking import on_fork
+from multiagents_otel.core.trace_context import SPAN_KEY
 from multiagents_otel.telemetry import sdk_internals
+
+if TYPE_CHECKING:
+    from multiagents_otel.telemetry.identity import Identity
 
 _PLAIN: Final = frozenset({str, int, float, bool})
 """Types of the attribute values that the SDK keeps as they are."""
@@ -28,9 +34,17 @@ _TEXT: Final = frozenset({str})
 _UNLIMITED: Final = 1 << 31
 _UNSET: Final = Status(StatusCode.UNSET)
 _RANDOM: Final[int] = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
-_SAMPLED_BIT: Final[int] = TraceFlags.SAMPLED
-_UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
-_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+_SAMPLED: Final[int] = TraceFlags.SAMPLED
+_FLAGS: Final = tuple(TraceFlags(flags) for flags in range((_RANDOM | _SAMPLED) + 1))
+
+# Fields of a SpanContext, which is a tuple.
+_TRACE_ID: Final = 0
+_TRACE_FLAGS: Final = 3
+_TRACE_STATE: Final = 4
+_VALID: Final = 5
+
+_new_span: Final = object.__new__
+_new_tuple: Final = tuple.__new__
 
 
 _OWN: Final = frozenset({
@@ -72,9 +86,9 @@ class LightSpan(Span):
     ``_plain`` is the dict of attributes while the span is light, and None once the SDK's fields exist.
     """
 
+    _maker: LightSpans
     _tracer: Any
     _room: int
-    _calls_on_ending: bool
     _span_processor: Any
     _resource: Any
     _instrumentation_info: Any
@@ -83,9 +97,15 @@ class LightSpan(Span):
     _status: Any = _UNSET
     _plain: dict[str, Any] | None
     _start_links: Sequence[Link] = ()
-    _lock: Any
+    _lock: Any = RLock()
+    _attributes: Any
+    _events: Any
+    _links: Any
 
     def __reduce_ex__(self, protocol: Any) -> Any:
+        """Copy and pickle as the SDK's span, once it has ended as what the SDK gives to processors."""
+        if self._end_time is not None:
+            return self._readable_span().__reduce_ex__(protocol)
         self._complete()
         return super().__reduce_ex__(protocol)
 
@@ -121,36 +141,23 @@ class LightSpan(Span):
         if type(key) is not str or not self._put({key: value}):
             super().set_attribute(key, value)
 
-    def _readable_span(self) -> ReadableSpan:
-        plain = self._plain
-        if plain is None or self._end_time is None or self._start_links:
-            return super()._readable_span()
-        return ReadableSpan(
-            name=self._name,
-            context=self._context,
-            parent=self._parent,
-            resource=self._resource,
-            attributes=plain,
-            kind=self._kind,
-            instrumentation_info=self._instrumentation_info,
-            status=self._status,
-            start_time=self._start_time,
-            end_time=self._end_time,
-            instrumentation_scope=self._instrumentation_scope,
-        )
-
     def end(self, end_time: int | None = None) -> None:
         with self._lock:
-            light = self._plain is not None and self._end_time is None
+            plain = self._plain
+            light = plain is not None and self._end_time is None
             if light:
                 self._end_time = end_time if end_time is not None else time_ns()
+                if self._start_links:
+                    self._complete()
+                else:
+                    self._attributes, self._events, self._links = plain, (), ()
         if not light:
             super().end(end_time)
             return
-        processor = self._span_processor
-        if self._calls_on_ending:
-            processor._on_ending(self)
-        processor.on_end(self._readable_span())
+        # The SDK makes a copy for the processors, which nothing changes any more either.
+        if self._maker.calls_on_ending:
+            self._span_processor._on_ending(self)
+        self._span_processor.on_end(self)
 
 
 def _complete_span(span: ReadableSpan, tracer: Any, attributes: Mapping[str, Any], links: Sequence[Link]) -> _Complete:
@@ -171,8 +178,16 @@ def _complete_span(span: ReadableSpan, tracer: Any, attributes: Mapping[str, Any
     )
 
 
+def _forked() -> None:
+    LightSpan._lock = RLock()  # a thread of the parent's may have held it
+
+
 class LightSpans:
-    """The light spans of one tracer."""
+    """The light spans of one tracer.
+
+    Attributes:
+        calls_on_ending: a span processor may do something in ``_on_ending``.
+    """
 
     def __init__(self, tracer: Any) -> None:
         self._tracer = tracer
@@ -180,7 +195,12 @@ class LightSpans:
         limits = tracer._span_limits
         most = limits.max_span_attributes if limits.max_span_attributes is not None else _UNLIMITED
         self._room = most if limits.max_span_attribute_length is None else 0
+        self._sampler: Any = None
+        self._follows_sampled = False
+        self._processors: Any = None
+        self._calls_on_start = self.calls_on_ending = True
         self._class = self._make_class()
+        on_fork(in_child=_forked)
 
     def _make_class(self) -> type[LightSpan]:
         tracer = self._tracer
@@ -189,14 +209,17 @@ class LightSpans:
             **{name: _Field(name) for name in vars(any_span) if name not in _OWN},
             "__module__": Span.__module__,
             "__qualname__": "_Span",
+            "_maker": self,
             "_tracer": tracer,
             "_room": self._room,
-            "_calls_on_ending": sdk_internals.calls_on_ending(),
             "_span_processor": tracer.span_processor,
             "_resource": tracer.resource,
             "_instrumentation_info": tracer.instrumentation_info,
             "_instrumentation_scope": tracer._instrumentation_scope,
         }
+        self._multi = tracer.span_processor if sdk_internals.is_multi_processor(tracer.span_processor) else None
+        self._processors = None
+        self._calls_on_start, self.calls_on_ending = True, sdk_internals.calls_on_ending()
         metaclass: Any = type(LightSpan)
         made: type[LightSpan] = metaclass("_Span", (LightSpan,), shared)  # the name that the SDK's spans show
         return made
@@ -206,49 +229,74 @@ class LightSpans:
         name: str,
         context: Context,
         kind: SpanKind,
-        attributes: Mapping[str, Any],
+        attributes: dict[str, Any],
         links: Sequence[Link] | None,
         start_ns: int,
-        sampler: Sampler | None,
-        ids: IdGenerator | None,
+        identity: Identity | None = None,
+        sampler: Sampler | None = None,
     ) -> trace.Span | None:
         """Start a span as ``Tracer.start_span`` does; None where only that can.
 
-        A ``sampler`` and ``ids`` are asked in place of the tracer's.
+        Args:
+            name: the span's.
+            context: has the parent.
+            kind: the span's.
+            attributes: a dict that the caller gives away.
+            links: the span's.
+            start_ns: the start, in ns since the epoch.
+            identity: ids and decision, fixed before; neither sampler nor id generator is asked.
+            sampler: asked in place of the tracer's.
         """
         tracer = self._tracer
         if self._is_enabled is not None and not self._is_enabled():
             return None
-        parent: SpanContext | None = trace.get_current_span(context).get_span_context()
-        if type(parent) is not SpanContext:
-            return None
-        sampler = sampler or tracer.sampler
-        ids = ids or cast(IdGenerator, tracer.id_generator)
-        links = links or ()
-        if parent.is_valid:
-            trace_id, parent_flags = parent.trace_id, parent.trace_flags
+        current = context.get(SPAN_KEY)
+        parent: SpanContext | None = current.get_span_context() if isinstance(current, trace.Span) else None
+        if parent is not None:
+            if type(parent) is not SpanContext:
+                return None
+            if not parent[_VALID]:
+                parent = None
+        if identity is not None:
+            span_context, decision = identity.span_context, identity.decision
+            if decision.is_sampled() != bool(span_context[_TRACE_FLAGS] & _SAMPLED):
+                return None
+            recording = decision.is_recording()
+            plain = {**attributes, **identity.attributes} if identity.attributes else attributes
         else:
-            trace_id, parent_flags, parent = ids.generate_trace_id(), _UNSAMPLED, None
-        state: Any
-        if parent is not None and parent_flags & _SAMPLED_BIT and (sampler is DEFAULT_ON or sampler is ALWAYS_ON):
-            # The answer of these two is fixed, and most programs have one of them.
-            plain, state, recording, sampled = dict(attributes), parent.trace_state, True, True
-            light = _PLAIN.issuperset(map(type, plain.values()))
-        else:
-            result = sampler.should_sample(context, trace_id, name, kind, attributes, links)
-            recording, sampled = result.decision.is_recording(), result.decision.is_sampled()
-            state, plain = result.trace_state, dict(result.attributes or {}) if recording else {}
-            light = _is_plain(plain)
-        flags = _SAMPLED if sampled else _UNSAMPLED
-        if _RANDOM and (parent_flags & _RANDOM if parent is not None else ids.is_trace_id_random()):
-            flags = TraceFlags(flags | _RANDOM)
-        span_context = SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
+            ids = tracer.id_generator
+            if parent is not None:
+                trace_id, parent_flags = parent[_TRACE_ID], parent[_TRACE_FLAGS]
+            else:
+                trace_id, parent_flags = ids.generate_trace_id(), 0
+            if sampler is None:
+                sampler = tracer.sampler
+                if sampler is not self._sampler:
+                    self._sampler, self._follows_sampled = sampler, sdk_internals.follows_sampled_parents(sampler)
+                follows = self._follows_sampled and parent_flags & _SAMPLED
+            else:
+                follows = 0
+            if follows:
+                recording, sampled, plain = True, _SAMPLED, attributes
+                state = parent[_TRACE_STATE] if parent is not None else None
+            else:
+                result = sampler.should_sample(context, trace_id, name, kind, attributes, links or ())
+                recording, sampled = result.decision.is_recording(), _SAMPLED if result.decision.is_sampled() else 0
+                state, plain = result.trace_state, dict(result.attributes or {}) if recording else {}
+            random = 0
+            if _RANDOM and (parent_flags & _RANDOM if parent is not None else ids.is_trace_id_random()):
+                random = _RANDOM
+            flags, span_id = _FLAGS[sampled | random], ids.generate_span_id()
+            if type(state) is trace.TraceState and 0 < span_id < 1 << 64 and 0 < trace_id < 1 << 128:
+                span_context = _new_tuple(SpanContext, (trace_id, span_id, False, flags, state, True))
+            else:
+                span_context = SpanContext(trace_id, span_id, False, flags, state)
         if not recording:
             return NonRecordingSpan(span_context)
         shared = self._class
         if shared._resource is not tracer.resource or shared._span_processor is not tracer.span_processor:
             shared = self._class = self._make_class()  # a fork has changed the resource
-        span = object.__new__(shared)
+        span = _new_span(shared)
         span._name = name
         span._context = span_context
         span._parent = parent
@@ -257,11 +305,21 @@ class LightSpans:
         if links:
             span._start_links = links
         span._plain = plain
-        span._lock = RLock()
-        if not light or len(plain) > self._room:
+        if len(plain) > self._room or not _is_plain(plain):
             span._complete()
-        shared._span_processor.on_start(span, parent_context=context)
+        if self._multi is not None and self._multi._span_processors is not self._processors:
+            self._look_at(self._multi._span_processors)
+        if self._calls_on_start:
+            shared._span_processor.on_start(span, parent_context=context)
         return span
+
+    def _look_at(self, processors: Sequence[SpanProcessor]) -> None:
+        """See which methods of the provider's processors do something."""
+        self._processors = processors
+        self._calls_on_start = not all(map(sdk_internals.ignores_starts, processors))
+        self.calls_on_ending = sdk_internals.calls_on_ending() and not all(
+            map(sdk_internals.ignores_endings, processors)
+        )
 
 
 # --- whether the SDK behaves as light spans do ----------------------------------------------------
@@ -328,8 +386,7 @@ def differs(tracer: Any) -> str | None:
                 copy.span_processor = copy.sampler = copy.id_generator = probe
                 copy._span_limits = SpanLimits(max_attributes=64, max_events=64, max_links=64)
                 start: Any = LightSpans(copy).start if light else copy.start_span
-                arguments: tuple[Any, ...] = ("name", context, SpanKind.CONSUMER, {"key": "value", "n": 1}, (), 1_000)
-                span = start(*arguments, None, None) if light else start(*arguments)
+                span = start("name", context, SpanKind.CONSUMER, {"key": "value", "n": 1}, (), 1_000)
                 shown = [repr(span), span.is_recording()]
                 use(span)
                 pairs.append((probe.calls, [*shown, span.is_recording(), *map(_shown, (span, *probe.ended))]))

@@ -19,6 +19,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from multiagents_otel import semconv
+from multiagents_otel.core.trace_context import flags_of, span_id_of, trace_id_of
 from multiagents_otel.telemetry.event import seconds, text
 from multiagents_otel.telemetry.json_values import MAX_FIELD, plain_fields
 
@@ -52,7 +53,7 @@ _BAGGAGE_MEMBER: Final = re.compile(f"{_BAGGAGE_KEY}{_BAGGAGE_VALUE}(?:;[ \t]*{_
 
 def traceparent(context: SpanContext) -> str:
     """The W3C ``traceparent`` of a span context."""
-    return "00-%032x-%016x-%02x" % (context.trace_id, context.span_id, context.trace_flags & 0xFF)  # noqa: UP031 - the fastest
+    return "00-%032x-%016x-%02x" % (trace_id_of(context), span_id_of(context), flags_of(context) & 0xFF)  # noqa: UP031 - the fastest
 
 
 def parse_traceparent(value: object, *, is_remote: bool = True) -> SpanContext | None:

@@ -252,7 +252,7 @@ class Sending(Operation):
         self._enter(self.context)
 
     def _enter(self, context: Context | None) -> None:
-        self._entry = Entry(FRAME.get().with_sending(self), context).enter()
+        self._entry = Entry(FRAME.get().with_sending(self), context)
 
     def _start_compensate(self, workflow: Workflow, spans: bool) -> SpanContext:
         telemetry, event = self._telemetry, self._event
@@ -399,7 +399,7 @@ class Sending(Operation):
                     late.pop(semconv.MESSAGING_BODY_SIZE, None)
                 self._compensate.close(failure, late)
         if not self._excluded:
-            if OBSERVERS:
+            if OBSERVERS.present:
                 telemetry.tell("sent", self, failure)
             if self.size is not None:
                 telemetry.instruments.record(semconv.EVENT_SIZE, self.size, (event.kind,), self.context)
