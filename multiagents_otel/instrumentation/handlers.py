@@ -13,11 +13,10 @@ from types import MethodType
 from typing import Any, Final
 
 import wrapt
-from opentelemetry import context as context_api
-from opentelemetry import trace
 from opentelemetry.trace import Link
 
 from multiagents_otel import semconv
+from multiagents_otel.core.trace_context import get_current, span_of
 from multiagents_otel.instrumentation.patching import PatchSet, itself
 from multiagents_otel.telemetry.bus import Buses, BusInfo
 from multiagents_otel.telemetry.by_identity import ByIdentity
@@ -269,13 +268,13 @@ class Handlers:
             delivery = self.delivery(
                 subscription.info, subscription.event_type, data, handlers, subscription.starts_worker
             )
-            ambient = context_api.get_current()
+            ambient = get_current()
             links: tuple[Link, ...] | None = None
             # What the listener's task has inherited is not meant for us.
             if ambient and not _in_listener(subscription.bus()):
                 if suppressed(ambient):
                     delivery.suppress()
-                span = trace.get_current_span(ambient)
+                span = span_of(ambient)
                 parent = delivery.message.parent
                 # One that has ended is nobody's: the task of a listener that was started inside it still has it.
                 if span.is_recording() and (current := span.get_span_context()).span_id != parent.span_id:

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from opentelemetry.context import Context, get_current
-from opentelemetry.trace import NonRecordingSpan, set_span_in_context
+from opentelemetry.context import Context
+from opentelemetry.trace import NonRecordingSpan
 
 from multiagents_otel import semconv
 from multiagents_otel.core.scope import FRAME, Entry
-from multiagents_otel.core.trace_context import EMPTY
+from multiagents_otel.core.trace_context import EMPTY, get_current, with_span
 from multiagents_otel.instrumentation.arguments import argument
 from multiagents_otel.instrumentation.call import Call, definition_of
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
@@ -254,5 +254,5 @@ class StepInstrumentation:
 def _within_step(stage: Stage) -> Context:
     assert stage.step is not None  # noqa: S101 - a step was just started
     if stage.step.span is not None:
-        return set_span_in_context(stage.step.span)
-    return set_span_in_context(NonRecordingSpan(stage.step.identity.span_context))
+        return with_span(stage.step.span, get_current())
+    return with_span(NonRecordingSpan(stage.step.identity.span_context), get_current())

@@ -19,7 +19,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from multiagents_otel import semconv
-from multiagents_otel.core.trace_context import flags_of, span_id_of, trace_id_of
+from multiagents_otel.core.trace_context import EMPTY, flags_of, is_valid, span_id_of, state_of, trace_id_of, with_span
 from multiagents_otel.telemetry.event import seconds, text
 from multiagents_otel.telemetry.json_values import MAX_FIELD, plain_fields
 
@@ -62,7 +62,7 @@ def parse_traceparent(value: object, *, is_remote: bool = True) -> SpanContext |
         return None
     trace_id, span_id, flags = match.groups()
     context = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote, TraceFlags(int(flags, 16)))
-    return context if context.is_valid else None
+    return context if is_valid(context) else None
 
 
 def is_tracestate(value: object) -> bool:
@@ -108,14 +108,14 @@ class Propagation:
             Exception: a propagator failed, as W3C baggage does with lone surrogates. What it and those before it had
                 written is in the carrier.
         """
-        state = span_context.trace_state
+        state = state_of(span_context)
         # No state, and a context of one value, which is the span where there is one: what nearly every event has.
         if (
             (state is _NO_STATE or not state)
-            and ((len(context) == 1 and span_context.is_valid) or not baggage.get_all(context))
+            and ((len(context) == 1 and is_valid(span_context)) or not baggage.get_all(context))
             and self._default()
         ):
-            if span_context.is_valid:
+            if is_valid(span_context):
                 carrier[_TRACEPARENT] = traceparent(span_context)
         else:
             fields: dict[Any, Any] = {}
@@ -129,7 +129,7 @@ class Propagation:
         if self._default() and "tracestate" not in carrier and "baggage" not in carrier:
             span_context = parse_traceparent(carrier.get(_TRACEPARENT))
             if span_context is not None:
-                return trace.set_span_in_context(NonRecordingSpan(span_context), Context()), span_context
+                return with_span(NonRecordingSpan(span_context), EMPTY), span_context
         fields = {
             key: value
             for key, value in carrier.items()
