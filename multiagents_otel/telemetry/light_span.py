@@ -18,7 +18,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, Sampler
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from multiagents_otel.core.forking import on_fork
@@ -87,6 +87,7 @@ class LightSpan(Span):
     """
 
     _maker: LightSpans
+    _readable_fields: dict[str, Any]
     _tracer: Any
     _room: int
     _span_processor: Any
@@ -98,14 +99,8 @@ class LightSpan(Span):
     _plain: dict[str, Any] | None
     _start_links: Sequence[Link] = ()
     _lock: Any = RLock()
-    _attributes: Any
-    _events: Any
-    _links: Any
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Copy and pickle as the SDK's span, once it has ended as what the SDK gives to processors."""
-        if self._end_time is not None:
-            return self._readable_span().__reduce_ex__(protocol)
         self._complete()
         return super().__reduce_ex__(protocol)
 
@@ -119,6 +114,7 @@ class LightSpan(Span):
                 complete.start(self._start_time)
                 complete.end(self._end_time)
             self.__dict__.update({name: value for name, value in vars(complete).items() if name not in _OWN})
+            self._lock = self._lock  # a field of the span, as with the SDK: it keeps spans from being pickled
             self._plain = None
 
     def _put(self, attributes: Mapping[str, Any]) -> bool:
@@ -141,23 +137,34 @@ class LightSpan(Span):
         if type(key) is not str or not self._put({key: value}):
             super().set_attribute(key, value)
 
+    def _readable_span(self) -> ReadableSpan:
+        plain = self._plain
+        if plain is None or self._end_time is None or self._start_links:
+            return super()._readable_span()
+        fields = self._readable_fields.copy()
+        fields["_name"] = self._name
+        fields["_context"] = self._context
+        fields["_parent"] = self._parent
+        fields["_attributes"] = plain
+        fields["_kind"] = self._kind
+        fields["_status"] = self._status
+        fields["_start_time"] = self._start_time
+        fields["_end_time"] = self._end_time
+        readable = _new_span(ReadableSpan)
+        readable.__dict__ = fields
+        return readable
+
     def end(self, end_time: int | None = None) -> None:
         with self._lock:
-            plain = self._plain
-            light = plain is not None and self._end_time is None
+            light = self._plain is not None and self._end_time is None
             if light:
                 self._end_time = end_time if end_time is not None else time_ns()
-                if self._start_links:
-                    self._complete()
-                else:
-                    self._attributes, self._events, self._links = plain, (), ()
         if not light:
             super().end(end_time)
             return
-        # The SDK makes a copy for the processors, which nothing changes any more either.
         if self._maker.calls_on_ending:
             self._span_processor._on_ending(self)
-        self._span_processor.on_end(self)
+        self._span_processor.on_end(self._readable_span())
 
 
 def _complete_span(span: ReadableSpan, tracer: Any, attributes: Mapping[str, Any], links: Sequence[Link]) -> _Complete:
@@ -205,11 +212,18 @@ class LightSpans:
     def _make_class(self) -> type[LightSpan]:
         tracer = self._tracer
         any_span = _complete_span(ReadableSpan("", resource=tracer.resource), tracer, {}, ())
+        readable = ReadableSpan(
+            "",
+            resource=tracer.resource,
+            instrumentation_info=tracer.instrumentation_info,
+            instrumentation_scope=tracer._instrumentation_scope,
+        )
         shared = {
             **{name: _Field(name) for name in vars(any_span) if name not in _OWN},
             "__module__": Span.__module__,
             "__qualname__": "_Span",
             "_maker": self,
+            "_readable_fields": vars(readable),
             "_tracer": tracer,
             "_room": self._room,
             "_span_processor": tracer.span_processor,
@@ -259,14 +273,21 @@ class LightSpans:
                 parent = None
         if identity is not None:
             span_context, decision = identity.span_context, identity.decision
-            if decision.is_sampled() != bool(span_context[_TRACE_FLAGS] & _SAMPLED):
+            expected = _SAMPLED if decision is Decision.RECORD_AND_SAMPLE else 0
+            if parent is None:
+                expected |= span_context[_TRACE_FLAGS] & _RANDOM
+            elif parent[_TRACE_ID] == span_context[_TRACE_ID]:
+                expected |= parent[_TRACE_FLAGS] & _RANDOM
+            else:
                 return None
-            recording = decision.is_recording()
+            if span_context[_TRACE_FLAGS] != expected or span_context.is_remote:
+                return None
+            recording = decision is not Decision.DROP
             plain = {**attributes, **identity.attributes} if identity.attributes else attributes
         else:
             ids = tracer.id_generator
             if parent is not None:
-                trace_id, parent_flags = parent[_TRACE_ID], parent[_TRACE_FLAGS]
+                trace_id, parent_flags = parent[_TRACE_ID], int(parent[_TRACE_FLAGS])
             else:
                 trace_id, parent_flags = ids.generate_trace_id(), 0
             if sampler is None:

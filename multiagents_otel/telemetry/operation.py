@@ -46,13 +46,13 @@ class Operation:
         self.start = perf_counter_ns()
         self.ended = False
         self._context_token: Token[Context] | None = None
-        self._dropped: tuple[str, Context, SpanKind, Mapping[str, Any], Sequence[Link]] | None = None
+        self._dropped: tuple[str, Context, SpanKind, dict[str, Any], Sequence[Link]] | None = None
 
     def open(
         self,
         name: str,
         kind: SpanKind,
-        attributes: Mapping[str, Any],
+        attributes: dict[str, Any],
         links: Sequence[Link] | None = None,
         *,
         kept: bool = False,

@@ -44,12 +44,12 @@ class Starter:
             span = self._light.start(name, context, kind, attributes, links, start_ns, identity, sampler)
             if span is not None:
                 return span
-        tracer, sampler = self._tracer, identity if identity is not None else KEEP if kept else None
-        if sampler is not None:
+        tracer = self._tracer
+        if identity is not None or kept:
             # On a copy for this one span: whatever else uses the tracer does not see it.
             tracer = object.__new__(type(tracer))
             vars(tracer).update(vars(self._tracer))
-            tracer.sampler = sampler
+            tracer.sampler = identity or KEEP
             if identity is not None:
                 tracer.id_generator = identity
         started: Span = tracer.start_span(name, context, kind, attributes, links, start_ns)
