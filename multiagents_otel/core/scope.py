@@ -115,8 +115,9 @@ class Entry:
                 return False
             if inner is not self._frame:
                 self._take_out_of(inner, token)
-        if self._context_token is not None:
-            detach(self._context_token)
+        context_token = self._context_token
+        if context_token is not None:
+            detach(context_token)
         return True
 
     def _take_out_of(self, inner: Frame, token: Token[Frame]) -> None:

@@ -182,15 +182,15 @@ class EventBusInstrumentation:
         client = getattr(bus, "redis_client", None)
         if client is not None:
             self._watch(client)
-        return Sending(telemetry, self._workflows, bus, self._info(bus), event_type, data)
+        info = self.buses.get(bus) or self._info(bus)
+        return Sending(telemetry, self._workflows, bus, info, event_type, data)
 
     def _info(self, bus: Any) -> BusInfo:
         """What is known of a bus; one that was in use before, and could not be found then, is instrumented now."""
-        info = self.buses.get(bus)
-        if info is None:
-            self.adopt(bus)
-            info = self.buses[bus]
-        return info
+        if (info := self.buses.get(bus)) is not None:
+            return info
+        self.adopt(bus)
+        return self.buses[bus]
 
     def _end_sending(self, sending: Sending, exception: BaseException | None) -> None:
         try:

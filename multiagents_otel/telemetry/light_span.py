@@ -284,6 +284,7 @@ class LightSpans:
                 return None
             recording = decision is not Decision.DROP
             plain = {**attributes, **identity.attributes} if identity.attributes else attributes
+            own = plain is attributes
         else:
             ids = tracer.id_generator
             if parent is not None:
@@ -298,12 +299,12 @@ class LightSpans:
             else:
                 follows = 0
             if follows:
-                recording, sampled, plain = True, _SAMPLED, attributes
+                recording, sampled, plain, own = True, _SAMPLED, attributes, True
                 state = parent[_TRACE_STATE] if parent is not None else None
             else:
                 result = sampler.should_sample(context, trace_id, name, kind, attributes, links or ())
                 recording, sampled = result.decision.is_recording(), _SAMPLED if result.decision.is_sampled() else 0
-                state, plain = result.trace_state, dict(result.attributes or {}) if recording else {}
+                state, plain, own = result.trace_state, dict(result.attributes or {}) if recording else {}, False
             random = 0
             if _RANDOM and (parent_flags & _RANDOM if parent is not None else ids.is_trace_id_random()):
                 random = _RANDOM
@@ -326,7 +327,9 @@ class LightSpans:
         if links:
             span._start_links = links
         span._plain = plain
-        if len(plain) > self._room or not _is_plain(plain):
+        # Our own keys are plain, a sampler's may be anything.
+        light = _PLAIN.issuperset(map(type, plain.values())) if own else _is_plain(plain)
+        if not light or len(plain) > self._room:
             span._complete()
         if self._multi is not None and self._multi._span_processors is not self._processors:
             self._look_at(self._multi._span_processors)

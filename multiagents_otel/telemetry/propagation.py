@@ -10,9 +10,10 @@ import re
 import time
 from typing import Any, Final
 
-from opentelemetry import baggage, propagate, trace
+from opentelemetry import baggage, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
+from opentelemetry.propagate import get_global_textmap
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
@@ -88,18 +89,11 @@ class Propagation:
         self._used: TextMapPropagator = _TRACE_CONTEXT
         self._is_default = False
 
-    def _propagator(self) -> TextMapPropagator:
-        configured = propagate.get_global_textmap()
-        if configured is not self._configured:
-            self._configured = configured
-            parts = getattr(configured, "_propagators", None) if type(configured) is CompositePropagator else None
-            self._is_default = parts is not None and tuple(map(type, parts)) in _SHORT_CUT
-            self._used = _TRACE_CONTEXT if parts is not None and not parts else configured
-        return self._used
-
-    def _default(self) -> bool:
-        self._propagator()
-        return self._is_default
+    def _look(self, configured: TextMapPropagator) -> None:
+        self._configured = configured
+        parts = getattr(configured, "_propagators", None) if type(configured) is CompositePropagator else None
+        self._is_default = parts is not None and tuple(map(type, parts)) in _SHORT_CUT
+        self._used = _TRACE_CONTEXT if parts is not None and not parts else configured
 
     def inject(self, carrier: dict[str, Any], context: Context, span_context: SpanContext) -> None:
         """Write the propagators' fields of a context, whose span's is ``span_context``, into a carrier.
@@ -108,25 +102,29 @@ class Propagation:
             Exception: a propagator failed, as W3C baggage does with lone surrogates. What it and those before it had
                 written is in the carrier.
         """
+        if (configured := get_global_textmap()) is not self._configured:
+            self._look(configured)
         state = state_of(span_context)
         # No state, and a context of one value, which is the span where there is one: what nearly every event has.
         if (
             (state is _NO_STATE or not state)
+            and self._is_default
             and ((len(context) == 1 and is_valid(span_context)) or not baggage.get_all(context))
-            and self._default()
         ):
             if is_valid(span_context):
                 carrier[_TRACEPARENT] = traceparent(span_context)
         else:
             fields: dict[Any, Any] = {}
             try:
-                self._propagator().inject(fields, context)
+                self._used.inject(fields, context)
             finally:
                 carrier.update(plain_fields(fields, _OUR_KEYS))
 
     def extract(self, carrier: dict[str, Any]) -> tuple[Context, SpanContext]:
         """What a carrier holds, on top of an empty context (the listener's own must not leak in), and its span's."""
-        if self._default() and "tracestate" not in carrier and "baggage" not in carrier:
+        if (configured := get_global_textmap()) is not self._configured:
+            self._look(configured)
+        if self._is_default and "tracestate" not in carrier and "baggage" not in carrier:
             span_context = parse_traceparent(carrier.get(_TRACEPARENT))
             if span_context is not None:
                 return with_span(NonRecordingSpan(span_context), EMPTY), span_context
@@ -141,7 +139,7 @@ class Propagation:
         if "baggage" in fields:
             members = [m for m in fields["baggage"].split(",")[:180] if _BAGGAGE_MEMBER.fullmatch(m.strip(" \t"))]
             fields["baggage"] = ",".join(members)
-        context = self._propagator().extract(fields, Context())
+        context = self._used.extract(fields, Context())
         return context, trace.get_current_span(context).get_span_context()
 
 
