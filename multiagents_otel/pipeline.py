@@ -29,7 +29,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 
 from multiagents_otel import semconv
-from multiagents_otel.config.environment import corrected_environment, protocol_of, report_once
+from multiagents_otel.config.environment import corrected_environment, protocol_of, reject
 from multiagents_otel.core.forking import on_fork
 from multiagents_otel.fork_safe import ForkSafeReader, ProcessExporter
 from multiagents_otel.lifecycle import add_to_resource, resource_of
@@ -75,9 +75,8 @@ def present() -> dict[str, Any]:
         try:
             provider: Any = get()
         except Exception as exception:
-            report_once(
-                f"OTEL_PYTHON_{name}_PROVIDER can't be used, its default (the SDK's) is used: {_reason(exception)}"
-            )
+            variable = f"OTEL_PYTHON_{name}_PROVIDER"
+            reject(variable, f"{variable} can't be used, its default (the SDK's) is used: {_reason(exception)}")
         else:
             if is_set(provider):
                 providers[signal] = provider
@@ -110,9 +109,11 @@ def ensure(given: Mapping[str, Any], resource_attributes: Mapping[str, str] | No
                 _count_drops(built[signal])
             except Exception as exception:
                 failed.add(signal)
-                _logger.error("%s are not exported, their pipeline could not be built: %s", signal, exception)
+                _logger.error(
+                    "%s are not exported, their pipeline could not be built: %s", signal, scrub(str(exception))
+                )
         built.update(_without_exporter(failed - built.keys(), resource))
-    return Pipeline({**there, **built}, frozenset(built), frozenset(failed))
+    return Pipeline({**there, **built}, frozenset(built), frozenset() if _disabled() else frozenset(failed))
 
 
 def _without_exporter(signals: Iterable[str], resource: Resource) -> Iterator[tuple[str, Any]]:
@@ -169,7 +170,7 @@ def _from_file(attributes: Mapping[str, str]) -> Pipeline:
         Configurator().configure()  # type: ignore[no-untyped-call]
         configured = present()
     except Exception as exception:
-        _logger.error("OTEL_CONFIG_FILE can't be used, nothing is exported: %s", exception)
+        _logger.error("OTEL_CONFIG_FILE can't be used, nothing is exported: %s", scrub(str(exception)))
         configured = present()
         failed = dict(_without_exporter(SIGNALS - configured.keys(), _resource(attributes)))
     attributes = {semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()), **attributes}  # one for all of them

@@ -411,6 +411,12 @@ class _Corrected:
                 if os.environ.get(name) == usable:  # not set by another thread in the meantime
                     _set(name, value)
 
+    def remove(self, name: str) -> None:
+        """Keep a variable out of the environment too, as long as that is corrected."""
+        with self._lock:
+            if self._depth and name in os.environ:
+                self._replaced.append((name, os.environ.pop(name), None))
+
     def report(self, message: str) -> None:
         """Log a warning, once."""
         if message and message not in self._reported:
@@ -428,8 +434,9 @@ def _set(name: str, value: str | None) -> None:
 _CORRECTED: Final = _Corrected()
 
 
-def report_once(message: str) -> None:
-    """Log a warning about a variable that can't be used, unless it has been logged."""
+def reject(name: str, message: str) -> None:
+    """Treat a variable as wrong whose value turned out to be so when OpenTelemetry used it."""
+    _CORRECTED.remove(name)
     _CORRECTED.report(message)
 
 
