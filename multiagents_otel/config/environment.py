@@ -31,7 +31,8 @@ _HTTP_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _GRPC_NAME: Final = re.compile(r"[0-9a-z_.\-]+(?<!-bin)")  # a value of a -bin name would have to be bytes
 _GRPC_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 _SHOWN: Final = 100
-_USERINFO: Final = re.compile(r"//[^/@]*@")
+_QUERY: Final = re.compile(r"(//[^?]*\?).*", re.DOTALL)
+_USERINFO: Final = re.compile(r"(^(?!unix)|//)[^/@]*@")
 
 
 class Variable(NamedTuple):
@@ -176,9 +177,10 @@ def _endpoint(signals: tuple[str, ...]) -> Variable:
                 raise ValueError
         elif not all(_by_grpc(signals, environ)) or re.search(r"\s", value):
             raise ValueError  # gRPC takes host:port, unix: and others
-        return value
+        # gRPC would take a user and a password for a part of the host's name, find no such host, and log them.
+        return _USERINFO.sub(r"\1", value) if all(_by_grpc(signals, environ)) else value
 
-    expected = "a URL as http://host:4318 (with gRPC host:port too)"
+    expected = "a URL as http://host:4318 (with gRPC host:port too, without a user)"
     return Variable(parse, expected, "http://localhost:4318, gRPC's http://localhost:4317")
 
 
@@ -345,7 +347,7 @@ def wrong_values(environ: Mapping[str, str]) -> list[Wrong]:
         except (ValueError, OSError):
             usable, message = None, f"its default ({variable.default}) is used"
         if usable and usable.lower() != value.lower():
-            message = "only the valid part is used" if variable.secret else f"{usable!r} is used"
+            message = "only the valid part is used" if variable.secret else f"{_masked(usable)!r} is used"
             if usable == str(_as_whole(value)):
                 message = ""
         if usable != given:
@@ -374,8 +376,13 @@ def _as_whole(value: str) -> int | None:
         return None
 
 
+def _masked(value: str) -> str:
+    """Hide the parts of a URL that may hold a secret: the user with the password, and the query."""
+    return _QUERY.sub(r"\1***", _USERINFO.sub(r"\1***@", value))
+
+
 def _short(value: str) -> str:
-    text = _USERINFO.sub("//***@", value)
+    text = _masked(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

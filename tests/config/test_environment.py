@@ -192,7 +192,8 @@ def test_a_wrong_endpoint_of_grpc_and_of_http() -> None:
     http, grpc = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     for value, for_http, for_grpc in (
         ("http://localhost:4318", True, True),
-        ("https://user:pass@host/path?query=1", True, True),
+        ("https://user:pass@host/path?query=1", True, False),
+        ("unix-abstract:user@app", False, True),
         ("http://[::1]:4318", True, True),
         ("localhost:4317", False, True),
         ("unix:///run/otel.sock", False, True),
@@ -229,6 +230,22 @@ def test_headers_are_those_that_the_protocol_can_send(middle: str, value: str, b
         assert used(environment) == ({} if right else {name: "kept=1"})
 
 
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "ftp://user:canary@host",
+        "user:canary@host:port:4317/",
+        "http://host:99999/v1?api_key=canary",
+        "http://user:canary@host:0?token=canary",
+        "http://user@host:4317?\ntoken=canary",
+    ],
+)
+def test_a_report_of_an_endpoint_shows_no_secret(protocol: str, value: str) -> None:
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": value, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+    assert "canary" not in "".join(wrong.message for wrong in wrong_values(environment))
+
+
 def used(environment: dict[str, str]) -> dict[str, str | None]:
     """What OpenTelemetry gets in the place of what was given."""
     return {wrong.name: wrong.usable for wrong in wrong_values(environment)}
@@ -254,6 +271,12 @@ def used(environment: dict[str, str]) -> dict[str, str | None]:
             {"OTEL_EXPORTER_OTLP_COMPRESSION": None},
         ),
         ({"OTEL_EXPORTER_OTLP_COMPRESSION": "deflate"}, {}),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://user:word@host:4317"},
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://host:4317"},
+        ),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "user:word@host:4317"}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "host:4317"}),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://user:word@host:4318"}, {}),
         ({"OTEL_TRACES_SAMPLER_ARG": "a sampler's own"}, {}),
         ({"OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20x,b=c=d"}, {}),
         ({"OTEL_RESOURCE_ATTRIBUTES": "a=,b=c=d,"}, {}),

@@ -316,7 +316,7 @@ def test_a_provider_of_the_environment_that_raises_is_reported_and_the_sdks_is_u
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 def test_what_an_exporter_logs_of_a_failure_has_no_secret(protocol: str) -> None:
-    endpoint = f"http://127.0.0.1:{free_port()}/v1?api_key=canary-secret"
+    endpoint = f"http://user:canary-word@127.0.0.1:{free_port()}/v1?api_key=canary-secret"
     variables = {
         "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
         **{f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT": endpoint for signal in ("TRACES", "METRICS")},
