@@ -114,7 +114,7 @@ class LightSpan(Span):
                 complete.start(self._start_time)
                 complete.end(self._end_time)
             self.__dict__.update({name: value for name, value in vars(complete).items() if name not in _OWN})
-            self._lock = self._lock  # a field of the span, as with the SDK: it keeps spans from being pickled
+            self._lock = RLock()  # a field of its own, as the SDK has: it keeps a span from being pickled
             self._plain = None
 
     def _put(self, attributes: Mapping[str, Any]) -> bool:
