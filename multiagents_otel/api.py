@@ -76,7 +76,8 @@ def flush(timeout: float | None = None) -> bool:
 
     Returns:
         True if all has left, also where there is nothing: before ``auto_instrument()`` without providers, and after
-        the end has begun. False if a backend did not take something in time.
+        the end has begun. False if a backend did not take something in time, or if the exporters of a signal could
+        not be made, so that it can't be exported.
     """
     try:
         flushed: bool = _implementation().flush(timeout)

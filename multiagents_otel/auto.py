@@ -82,7 +82,8 @@ def flush(timeout: float | None = None) -> bool:
         if lifecycle is None:  # MultiAgentsInstrumentor().instrument() leaves the end to the application
             lifecycle = _bystander = _bystander or Lifecycle({}, (), _flush_timeout())
             active = MultiAgentsInstrumentor._active
-            lifecycle.providers = {**pipeline.present(), **(active.providers if active else {})}
+            with corrected_environment():
+                lifecycle.providers = {**pipeline.present(), **(active.providers if active else {})}
         written = flush_writers()
         return lifecycle.flush(timeout) and written
     except Exception:
@@ -118,7 +119,7 @@ def _disabled() -> bool:
 def _watch(used: pipeline.Pipeline, flush_timeout: float) -> None:
     """See to the end of the process, and tell the user once of what will not work."""
     global _lifecycle
-    _lifecycle = Lifecycle(used.providers, used.built, flush_timeout)
+    _lifecycle = Lifecycle(used.providers, used.built, flush_timeout, used.failed)
     _lifecycle.install()
     if not pipeline.exports_anything(used):
         _logger.warning("nothing will be exported: %s", pipeline.why_nothing())

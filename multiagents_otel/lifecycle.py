@@ -34,11 +34,15 @@ class Lifecycle:
         built: the signals whose providers were built here: these are shut down at exit, and get a new
             ``service.instance.id`` in a child.
         timeout: seconds that the end may wait for backends.
+        failed: the signals whose exporters could not be made: what is recorded of them never leaves.
     """
 
-    def __init__(self, providers: Mapping[str, Any], built: Collection[str], timeout: float) -> None:
+    def __init__(
+        self, providers: Mapping[str, Any], built: Collection[str], timeout: float, failed: Collection[str] = ()
+    ) -> None:
         self.providers = providers
         self._built = built
+        self._failed = failed
         self._timeout = timeout
         self._outlets: list[tuple[Any, Outlet]] = []
         self._closed = False
@@ -51,13 +55,13 @@ class Lifecycle:
         ENDING.flush_soon = self._flush_soon
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Flush every provider; True if all has left."""
+        """Flush every provider; True if all has left, which is never so of a signal without the exporters it needs."""
         if self._closed:
             return True
         ENDING.use()
         jobs = [outlet.flush() for _, outlet in self._current()]
         wait(jobs, self._seconds(timeout))
-        return all(job.succeeded for job in jobs)
+        return not self._failed and all(job.succeeded for job in jobs)
 
     def _seconds(self, timeout: object) -> float:
         """Return the timeout of a call; the option's value for None, and for what is no number of seconds."""

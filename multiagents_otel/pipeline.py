@@ -10,7 +10,7 @@ import logging
 import os
 import random
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import entry_points
@@ -29,7 +29,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 
 from multiagents_otel import semconv
-from multiagents_otel.config.environment import corrected_environment, protocol_of
+from multiagents_otel.config.environment import corrected_environment, protocol_of, reject
 from multiagents_otel.core.forking import on_fork
 from multiagents_otel.fork_safe import ForkSafeReader, ProcessExporter
 from multiagents_otel.lifecycle import add_to_resource, resource_of
@@ -40,8 +40,9 @@ from multiagents_otel.processing.exporters import (
     exporter_holders,
     redact_exporters,
     redact_reader,
+    scrub_exporter_logs,
 )
-from multiagents_otel.processing.redaction import in_force
+from multiagents_otel.processing.redaction import in_force, scrub
 from multiagents_otel.telemetry.drops import DROPS, observe_answers
 from multiagents_otel.telemetry.providers import is_set
 from multiagents_otel.version import __version__
@@ -56,27 +57,38 @@ _PROTOCOLS: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_htt
 
 
 class Pipeline(NamedTuple):
-    """The providers in use, and which of them were built here (and are ours to shut down)."""
+    """The providers in use, which of them were built here (and are ours to shut down), and which can't export."""
 
     providers: Mapping[str, Any]
     built: frozenset[str]
+    failed: frozenset[str] = frozenset()
 
 
 def present() -> dict[str, Any]:
-    """The providers that somebody has set globally, by signal."""
-    providers = {
-        "traces": trace.get_tracer_provider(),
-        "metrics": metrics.get_meter_provider(),
-        "logs": get_logger_provider(),
-    }
-    return {signal: provider for signal, provider in providers.items() if is_set(provider)}
+    """Return the providers that are set globally, by signal; none that the environment names and that raises."""
+    providers = {}
+    for signal, name, get in (
+        ("traces", "TRACER", trace.get_tracer_provider),
+        ("metrics", "METER", metrics.get_meter_provider),
+        ("logs", "LOGGER", get_logger_provider),
+    ):
+        try:
+            provider: Any = get()
+        except Exception as exception:
+            variable = f"OTEL_PYTHON_{name}_PROVIDER"
+            reject(variable, f"{variable} can't be used, its default (the SDK's) is used: {_reason(exception)}")
+        else:
+            if is_set(provider):
+                providers[signal] = provider
+    return providers
 
 
 def ensure(given: Mapping[str, Any], resource_attributes: Mapping[str, str] | None = None) -> Pipeline:
     """Build and set the providers that are missing, beside those that are given or set globally.
 
     ``OTEL_CONFIG_FILE`` is left to opentelemetry-configuration, whole. A part that can't be built (an exporter
-    that isn't installed) is logged as one error, and its signal is not exported.
+    that isn't installed) is logged as one error, and its signal is not exported: its provider has no exporter then,
+    as for ``none``, because the API would otherwise load what ``OTEL_PYTHON_TRACER_PROVIDER`` names, right or wrong.
     """
     there = {**present(), **given}
     if os.environ.get("OTEL_CONFIG_FILE", "").strip():
@@ -86,27 +98,40 @@ def ensure(given: Mapping[str, Any], resource_attributes: Mapping[str, str] | No
             "OTEL_CONFIG_FILE is not used: there is a provider for %s already, and it can't build only the others",
             ", ".join(there),
         )
-    builders: dict[str, Callable[[Resource], Any]] = {"traces": _traces, "metrics": _metrics, "logs": _logs}
-    missing = [signal for signal in builders if signal not in there]
-    built = {}
+    missing = [signal for signal in SIGNALS if signal not in there]
+    built: dict[str, Any] = {}
+    failed = set()
     if missing:
         resource = _resource(resource_attributes or {})
         for signal in missing:
             try:
-                built[signal] = builders[signal](resource)
+                built[signal] = _BUILDERS[signal](resource, exporters(signal))
                 _count_drops(built[signal])
             except Exception as exception:
-                _logger.error("%s are not exported, their pipeline could not be built: %s", signal, exception)
-    return Pipeline({**there, **built}, frozenset(built))
+                failed.add(signal)
+                _logger.error(
+                    "%s are not exported, their pipeline could not be built: %s", signal, scrub(str(exception))
+                )
+        built.update(_without_exporter(failed - built.keys(), resource))
+    return Pipeline({**there, **built}, frozenset(built), frozenset() if _disabled() else frozenset(failed))
+
+
+def _without_exporter(signals: Iterable[str], resource: Resource) -> Iterator[tuple[str, Any]]:
+    for signal in signals:
+        try:
+            yield signal, _BUILDERS[signal](resource, [])
+        except Exception:
+            _logger.debug("no provider of %s could be built", signal, exc_info=True)
 
 
 def exports_anything(pipeline: Pipeline) -> bool:
     """Whether anything leaves the process, as far as can be seen: nobody knows of the application's own providers."""
     if _disabled():
         return False
-    if pipeline.built == pipeline.providers.keys() and not os.environ.get("OTEL_CONFIG_FILE", "").strip():
-        return any(exporter_names(signal) for signal in pipeline.built)
-    return bool(pipeline.providers)
+    able = pipeline.providers.keys() - pipeline.failed
+    if able <= pipeline.built and not os.environ.get("OTEL_CONFIG_FILE", "").strip():
+        return any(map(exporter_names, able))
+    return bool(able)
 
 
 def exports_by_environment() -> bool:
@@ -140,11 +165,14 @@ def _from_file(attributes: Mapping[str, str]) -> Pipeline:
     class Configurator(_OTelSDKConfigurator):
         pass
 
+    failed: dict[str, Any] = {}
     try:
         Configurator().configure()  # type: ignore[no-untyped-call]
+        configured = present()
     except Exception as exception:
-        _logger.error("OTEL_CONFIG_FILE can't be used, nothing is exported: %s", exception)
-    configured = present()
+        _logger.error("OTEL_CONFIG_FILE can't be used, nothing is exported: %s", scrub(str(exception)))
+        configured = present()
+        failed = dict(_without_exporter(SIGNALS - configured.keys(), _resource(attributes)))
     attributes = {semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4()), **attributes}  # one for all of them
     for provider in configured.values():
         redact_exporters(provider)
@@ -152,7 +180,8 @@ def _from_file(attributes: Mapping[str, str]) -> Pipeline:
         _unregister_exit(provider)
         if (user := resource_of(provider)) is not None:
             add_to_resource(provider, _ours(user, attributes))
-    return Pipeline(configured, frozenset(configured))
+    configured.update(failed)
+    return Pipeline(configured, frozenset(configured), frozenset(failed))
 
 
 def _unregister_exit(provider: Any) -> None:
@@ -203,8 +232,10 @@ def exporters(signal: str) -> list[Any]:
     for name in exporter_names(signal):
         try:
             made.append(_exporter(signal, name))
-        except Exception as exception:
+        except _NotInstalledError as exception:
             faults.append(f"{exception} (OTEL_{signal.upper()}_EXPORTER)")
+        except Exception as exception:
+            faults.append(f"exporter {name!r}: {_reason(exception)}")
     if faults and not made:
         raise ValueError("; ".join(faults))
     for fault in faults:
@@ -223,7 +254,9 @@ def _exporter(signal: str, name: str) -> Any:
 def _made(factory: Callable[[], Any]) -> Any:
     """Call an exporter's factory, which reads the environment in a forked child again."""
     with corrected_environment():
-        return observe_answers(factory())
+        exporter = factory()
+    scrub_exporter_logs()
+    return observe_answers(exporter)
 
 
 def _entry_name(signal: str, name: str) -> str:
@@ -235,13 +268,21 @@ def _entry_name(signal: str, name: str) -> str:
     return _PROTOCOLS[protocol]
 
 
+class _NotInstalledError(ValueError):
+    """There is no entry point of a name."""
+
+
+def _reason(exception: Exception) -> str:
+    return scrub(f"{type(exception).__name__}: {exception}")
+
+
 def _load(group: str, name: str) -> Any:
     found = next(iter(entry_points(group=group, name=name)), None)
     if found is None:
         known = sorted({entry.name for entry in entry_points(group=group)})
         close = get_close_matches(name.lower(), known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"no {name!r} among the installed {group}s: {hint}installed: {', '.join(known)}")
+        raise _NotInstalledError(f"no {name!r} among the installed {group}s: {hint}installed: {', '.join(known)}")
     return found.load()
 
 
@@ -264,7 +305,7 @@ class IndependentIdGenerator(RandomIdGenerator):
         return self._random.getrandbits(128) or self.generate_trace_id()
 
 
-def _traces(resource: Resource) -> TracerProvider:
+def _traces(resource: Resource, made: Iterable[Any]) -> TracerProvider:
     # shutdown_on_exit=False here and below: the end of the process is lifecycle's, bounded in time.
     provider = TracerProvider(
         resource=resource,
@@ -272,7 +313,7 @@ def _traces(resource: Resource) -> TracerProvider:
         id_generator=_id_generator(),
         shutdown_on_exit=False,
     )
-    for exporter in exporters("traces"):
+    for exporter in made:
         provider.add_span_processor(BatchSpanProcessor(RedactingSpanExporter(exporter)))
     trace.set_tracer_provider(provider)
     return provider
@@ -304,10 +345,10 @@ def _id_generator() -> IdGenerator:
     return IndependentIdGenerator()
 
 
-def _metrics(resource: Resource) -> MeterProvider:
+def _metrics(resource: Resource, made: Iterable[Any]) -> MeterProvider:
     interval = None if os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip() else _EXPORT_INTERVAL_MS
     readers: list[MetricReader] = []
-    for exporter in exporters("metrics"):
+    for exporter in made:
         if isinstance(exporter, MetricReader):
             redact_reader(exporter)
             readers.append(exporter)
@@ -318,9 +359,16 @@ def _metrics(resource: Resource) -> MeterProvider:
     return provider
 
 
-def _logs(resource: Resource) -> LoggerProvider:
+def _logs(resource: Resource, made: Iterable[Any]) -> LoggerProvider:
     provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
-    for exporter in exporters("logs"):
+    for exporter in made:
         provider.add_log_record_processor(BatchLogRecordProcessor(RedactingLogExporter(exporter)))
     set_logger_provider(provider)
     return provider
+
+
+_BUILDERS: Final[Mapping[str, Callable[[Resource, Iterable[Any]], Any]]] = {
+    "traces": _traces,
+    "metrics": _metrics,
+    "logs": _logs,
+}

@@ -17,7 +17,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 _logger = logging.getLogger("multiagents_otel.config")
 
@@ -26,8 +26,13 @@ SIGNALS: Final = ("TRACES", "METRICS", "LOGS")
 _LONGEST_MS: Final = 1_000_000_000_000
 _GRPC_PORT: Final = re.compile(r":4317/?$")
 _HEADER: Final = re.compile(r"\s*[!#-'*+\-.0-9A-Z^-z|~%]+\s*=[ \t\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
+_HTTP_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HTTP_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_GRPC_NAME: Final = re.compile(r"[0-9a-z_.\-]+(?<!-bin)")  # a value of a -bin name would have to be bytes
+_GRPC_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 _SHOWN: Final = 100
-_USERINFO: Final = re.compile(r"//[^/@]*@")
+_QUERY: Final = re.compile(r"(//[^?]*\?).*", re.DOTALL)
+_USERINFO: Final = re.compile(r"(^(?!unix)|//)[^/@]*@")
 
 
 class Variable(NamedTuple):
@@ -113,12 +118,12 @@ def _all_installed(group: str, default: str, *others: str) -> Variable:
     return Variable(parse, f"names of installed {group}s, separated by commas", default)
 
 
-def _pairs(expected: str, is_pair: Callable[[str], object], *, secret: bool = False) -> Variable:
+def _pairs(expected: str, is_pair: Callable[[str, Mapping[str, str]], object], *, secret: bool = False) -> Variable:
     """Pairs of name and value, separated by commas: those that can be read can be used."""
 
-    def parse(value: str, _environ: Mapping[str, str]) -> str:
+    def parse(value: str, environ: Mapping[str, str]) -> str:
         parts = [part for part in value.split(",") if part.strip()]
-        usable = [part for part in parts if is_pair(part)]
+        usable = [part for part in parts if is_pair(part, environ)]
         if not usable:
             raise ValueError
         return value if usable == parts else ",".join(usable)
@@ -172,9 +177,10 @@ def _endpoint(signals: tuple[str, ...]) -> Variable:
                 raise ValueError
         elif not all(_by_grpc(signals, environ)) or re.search(r"\s", value):
             raise ValueError  # gRPC takes host:port, unix: and others
-        return value
+        # gRPC would take a user and a password for a part of the host's name, find no such host, and log them.
+        return _USERINFO.sub(r"\1", value) if all(_by_grpc(signals, environ)) else value
 
-    expected = "a URL as http://host:4318 (with gRPC host:port too)"
+    expected = "a URL as http://host:4318 (with gRPC host:port too, without a user)"
     return Variable(parse, expected, "http://localhost:4318, gRPC's http://localhost:4317")
 
 
@@ -188,16 +194,43 @@ def _compression(signals: tuple[str, ...]) -> Variable:
     return Variable(parse, "gzip, none, or with HTTP deflate")
 
 
+def _headers(signals: tuple[str, ...]) -> Variable:
+    """Headers that the exporters can send: the check is of the decoded pair, which HTTP and gRPC limit differently."""
+
+    def is_header(part: str, environ: Mapping[str, str]) -> bool:
+        if not _HEADER.fullmatch(part):
+            return False
+        name, value = (unquote(text.strip()).strip() for text in part.split("=", 1))
+        if any(_by_grpc(signals, environ)) and not (
+            _GRPC_NAME.fullmatch(name.lower()) and _GRPC_VALUE.fullmatch(value)
+        ):
+            return False
+        return bool(_HTTP_NAME.fullmatch(name) and _HTTP_VALUE.fullmatch(value))
+
+    expected = (
+        "name=value pairs, separated by commas and URL encoded, without control characters (with gRPC ASCII only)"
+    )
+    return _pairs(expected, is_header, secret=True)
+
+
 # --- the table ----------------------------------------------------------------------------------------
 
 _BOOLEAN: Final = _one_of("true", "false", default="false")
 _LEVELS: Final = ("trace", "debug", "info", "warn", "warning", "error", "critical", "fatal", "off", "none", "notset")
 
 
-def _codes(value: str, _environ: Mapping[str, str]) -> str:
-    from grpc import StatusCode
+_STATUS_CODES: Final = frozenset(
+    {
+        "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+        "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+        "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+    }
+)  # fmt: skip
+"""Those of gRPC's specification: an import of grpc is slow, and grpc may be missing."""
 
-    if not all(code.strip().upper() in StatusCode.__members__ for code in value.split(",") if code.strip()):
+
+def _codes(value: str, _environ: Mapping[str, str]) -> str:
+    if not all(code.strip().upper() in _STATUS_CODES for code in value.split(",") if code.strip()):
         raise ValueError
     return value
 
@@ -207,23 +240,20 @@ def _exporter_variables() -> Iterator[tuple[str, Variable]]:
         prefix = f"OTEL_EXPORTER_OTLP_{middle}"
         yield f"{prefix}ENDPOINT", _endpoint(signals)
         yield f"{prefix}PROTOCOL", _one_of("grpc", "http/protobuf", default="http/protobuf")
-        yield (
-            f"{prefix}HEADERS",
-            _pairs("name=value pairs, separated by commas and URL encoded", _HEADER.fullmatch, secret=True),
-        )
+        yield f"{prefix}HEADERS", _headers(signals)
         yield f"{prefix}TIMEOUT", _number("seconds", "10")
         yield f"{prefix}COMPRESSION", _compression(signals)
         yield f"{prefix}INSECURE", _BOOLEAN
         for file in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
             yield f"{prefix}{file}", Variable(_file, "a file that can be read")
         for protocol in ("GRPC", "HTTP"):
-            name = f"_OTEL_PYTHON_EXPORTER_OTLP_{protocol}_{middle}CREDENTIAL_PROVIDER"
+            name = f"OTEL_PYTHON_EXPORTER_OTLP_{protocol}_{middle}CREDENTIAL_PROVIDER"
             yield name, _installed("opentelemetry_otlp_credential_provider", "none")
 
 
 VARIABLES: Final[Mapping[str, Variable]] = {
     **dict(_exporter_variables()),
-    "_OTEL_PYTHON_EXPORTER_OTLP_GRPC_RETRYABLE_ERROR_CODES": Variable(
+    "OTEL_PYTHON_EXPORTER_OTLP_GRPC_RETRYABLE_ERROR_CODES": Variable(
         _codes, "names of gRPC status codes, separated by commas", "gRPC's retryable ones"
     ),
     "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": _one_of(
@@ -260,15 +290,15 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "OTEL_METRICS_EXEMPLAR_FILTER": _one_of("trace_based", "always_on", "always_off", default="trace_based"),
     "OTEL_TRACES_SAMPLER_ARG": Variable(_sampler_argument, "a ratio from 0 to 1", "1.0"),
     "OTEL_RESOURCE_ATTRIBUTES": _pairs(
-        "name=value pairs, separated by commas and URL encoded", lambda part: re.match(r"\s*[^=\s][^=]*=", part)
+        "name=value pairs, separated by commas and URL encoded", lambda part, _: re.match(r"\s*[^=\s][^=]*=", part)
     ),
     "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": _all_installed("opentelemetry_resource_detector", "otel", "*"),
     "OTEL_PROPAGATORS": _all_installed("opentelemetry_propagator", "tracecontext,baggage", "none"),
     "OTEL_PYTHON_CONTEXT": _installed("opentelemetry_context", "contextvars_context"),
     "OTEL_PYTHON_TRACER_PROVIDER": _installed("opentelemetry_tracer_provider", "the SDK's"),
     "OTEL_PYTHON_METER_PROVIDER": _installed("opentelemetry_meter_provider", "the SDK's"),
-    "_OTEL_PYTHON_LOGGER_PROVIDER": _installed("opentelemetry_logger_provider", "the SDK's"),
-    "_OTEL_PYTHON_EVENT_LOGGER_PROVIDER": _installed("opentelemetry_event_logger_provider", "the SDK's"),
+    "OTEL_PYTHON_LOGGER_PROVIDER": _installed("opentelemetry_logger_provider", "the SDK's"),
+    "OTEL_PYTHON_EVENT_LOGGER_PROVIDER": _installed("opentelemetry_event_logger_provider", "the SDK's"),
     "OTEL_PYTHON_TRACER_CONFIGURATOR": _installed("_opentelemetry_tracer_configurator", "none"),
     "OTEL_PYTHON_METER_CONFIGURATOR": _installed("_opentelemetry_meter_configurator", "none"),
     "OTEL_PYTHON_LOGGER_CONFIGURATOR": _installed("_opentelemetry_logger_configurator", "none"),
@@ -277,9 +307,12 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "OTEL_PYTHON_AUTO_INSTRUMENTATION_EXPERIMENTAL_GEVENT_PATCH": _one_of("patch_all", default="no patch"),
     "OTEL_SDK_DISABLED": _BOOLEAN,
     "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": _BOOLEAN,
-    "_OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED": _BOOLEAN,
     "OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED": _BOOLEAN,
     "OTEL_LOG_LEVEL": _one_of(*_LEVELS, default="info"),
+    "OTEL_PYTHON_LOG_LEVEL": _one_of("debug", "info", "warning", "error", default="info"),
+    "OTEL_PYTHON_LOG_CORRELATION": _BOOLEAN,
+    "OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION": _one_of("true", "false", default="true"),
+    "OTEL_PYTHON_LOG_CODE_ATTRIBUTES": _BOOLEAN,
 }  # fmt: skip
 """Every variable that can be wrong by itself. Those that name exporters, a sampler, an id generator and a configuration
 file are read in :mod:`multiagents_otel.pipeline`, which also reports why one of them can't be made."""
@@ -290,10 +323,12 @@ ANYTHING: Final = frozenset(
         "OTEL_EXPORTER_PROMETHEUS_HOST",
         "OTEL_EXPORTER_ZIPKIN_ENDPOINT",
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
+        "OTEL_PYTHON_LOG_FORMAT",
+        "OTEL_PYTHON_LOG_HANDLER_LEVEL",  # OpenTelemetry reports it itself, when the application has named its levels
         "OTEL_SEMCONV_STABILITY_OPT_IN",
     }
 )
-"""Variables of which no value is wrong, or that no component here reads."""
+"""Variables of which no value is wrong here, or that no component here reads."""
 
 
 # --- checks -------------------------------------------------------------------------------------------
@@ -312,7 +347,7 @@ def wrong_values(environ: Mapping[str, str]) -> list[Wrong]:
         except (ValueError, OSError):
             usable, message = None, f"its default ({variable.default}) is used"
         if usable and usable.lower() != value.lower():
-            message = "only the valid part is used" if variable.secret else f"{usable!r} is used"
+            message = "only the valid part is used" if variable.secret else f"{_masked(usable)!r} is used"
             if usable == str(_as_whole(value)):
                 message = ""
         if usable != given:
@@ -341,8 +376,13 @@ def _as_whole(value: str) -> int | None:
         return None
 
 
+def _masked(value: str) -> str:
+    """Hide the parts of a URL that may hold a secret: the user with the password, and the query."""
+    return _QUERY.sub(r"\1***", _USERINFO.sub(r"\1***@", value))
+
+
 def _short(value: str) -> str:
-    text = _USERINFO.sub("//***@", value)
+    text = _masked(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
@@ -366,7 +406,7 @@ class _Corrected:
                 self._replaced.append((wrong.name, os.environ.get(wrong.name), wrong.usable))
                 _set(wrong.name, wrong.usable)
         for message in messages:
-            self._report(message)
+            self.report(message)
 
     def leave(self) -> None:
         with self._lock:
@@ -378,7 +418,14 @@ class _Corrected:
                 if os.environ.get(name) == usable:  # not set by another thread in the meantime
                     _set(name, value)
 
-    def _report(self, message: str) -> None:
+    def remove(self, name: str) -> None:
+        """Keep a variable out of the environment too, as long as that is corrected."""
+        with self._lock:
+            if self._depth and name in os.environ:
+                self._replaced.append((name, os.environ.pop(name), None))
+
+    def report(self, message: str) -> None:
+        """Log a warning, once."""
         if message and message not in self._reported:
             self._reported.add(message)
             _logger.warning("%s", message)
@@ -392,6 +439,12 @@ def _set(name: str, value: str | None) -> None:
 
 
 _CORRECTED: Final = _Corrected()
+
+
+def reject(name: str, message: str) -> None:
+    """Treat a variable as wrong whose value turned out to be so when OpenTelemetry used it."""
+    _CORRECTED.remove(name)
+    _CORRECTED.report(message)
 
 
 @contextlib.contextmanager

@@ -274,25 +274,26 @@ def _unknown(names: Names, given: Given) -> OptionError:
     if elsewhere:
         near = f": did you mean {elsewhere[0]!r}?"
     else:
-        near = _nearest(given.shown, [dotted + key for key in (*names.of(given.section), *others)])
+        near = _nearest(given.key, [*names.of(given.section), *others], dotted)
     return kind(f"{where}multiagents_otel has no option {given.shown!r}{near}")
 
 
 def misspelt(names: Names, environ: Mapping[str, str]) -> Iterator[str]:
     """An error for each variable that has our prefix and is none of ours."""
     prefix = ENV_PREFIXES[0]
-    known = [prefix + end for end in (*names.variables, *OTHER_VARIABLES)]
+    known = [*names.variables, *OTHER_VARIABLES]
     variables: list[str] = []
     with contextlib.suppress(RuntimeError):  # another thread changes the environment
         variables = [variable for variable in environ if variable.startswith(prefix)]
-    for variable in sorted(set(variables) - set(known)):
-        close = get_close_matches(variable, known, n=1)
-        yield f"multiagents_otel has no variable {variable}" + (f": did you mean {close[0]}?" if close else "")
+    for end in sorted({variable.removeprefix(prefix) for variable in variables} - set(known)):
+        close = get_close_matches(end, known, n=1)  # without the prefix, which makes any two names similar
+        near = f": did you mean {prefix}{close[0]}?" if close else ""
+        yield f"multiagents_otel has no variable {prefix}{end}{near}"
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def _nearest(name: str, known: Sequence[str], prefix: str = "") -> str:
     close = get_close_matches(name, known, n=1)
-    return f": did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
+    return f": did you mean {prefix + close[0]!r}?" if close else f"; there are {', '.join(prefix + k for k in known)}"
 
 
 _repr = Repr()

@@ -7,6 +7,7 @@ attribute still lets it out with the exemplars.
 from __future__ import annotations
 
 import copy
+import logging
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -322,9 +323,43 @@ def exporter_holders(provider: Any) -> Iterator[tuple[str, Any]]:
 
 def redact_exporters(provider: Any) -> None:
     """Have the exporters of an SDK's provider scrubbed that was built by somebody else (``OTEL_CONFIG_FILE``)."""
+    scrub_exporter_logs()
     kinds = {"traces": RedactingSpanExporter, "logs": RedactingLogExporter, "metrics": RedactingMetricExporter}
     for signal, holder in exporter_holders(provider):
         for name in ("_exporter", "span_exporter"):
             exporter = vars(holder).get(name)
             if exporter is not None and not isinstance(exporter, _RedactingExporter):
                 setattr(holder, name, kinds[signal](exporter))
+
+
+# --- the exporters' own log records ---------------------------------------------------------------
+
+
+class _Scrub(logging.Filter):
+    """Scrubs a log record before any handler gets it: an exporter may log the URL of a request that failed."""
+
+    _formatter: Final = logging.Formatter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Replace the record's texts where they hold a secret."""
+        try:
+            message = record.getMessage()
+            if (scrubbed := scrub(message)) != message:
+                record.msg, record.args = scrubbed, ()
+            if record.exc_info:
+                trace = self._formatter.formatException(record.exc_info)
+                if (scrubbed := scrub(trace)) != trace:
+                    record.exc_info, record.exc_text = None, scrubbed
+        except Exception:
+            record.msg, record.args, record.exc_info = "an export failed, and its report can't be scrubbed", (), None
+        return True
+
+
+_SCRUB: Final = _Scrub()
+
+
+def scrub_exporter_logs() -> None:
+    """Scrub what OpenTelemetry's exporters log from now on; a logger passes its filters on to no other logger."""
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if name.startswith("opentelemetry.exporter.") and isinstance(logger, logging.Logger):
+            logger.addFilter(_SCRUB)

@@ -98,7 +98,9 @@ async def _worker() -> None:
     while (line := await _line()) not in ("", "stop"):
         name, mode = line.split()
         modes[worker_of(name)] = mode
-    await manager.stop()
+    executions = list(manager._handler_tasks)
+    await manager.stop()  # cancels them, and does not wait
+    await asyncio.gather(*executions, return_exceptions=True)
     await bus.stop()
 
 

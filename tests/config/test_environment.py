@@ -10,13 +10,13 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from multiagents_otel.config.environment import ANYTHING, VARIABLES, corrected_environment, wrong_values
+from multiagents_otel.config.environment import VARIABLES, corrected_environment, wrong_values
+from tests.support.otel_variables import declared
 from tests.support.processes import Process
 from tests.support.receiver import OtlpReceiver
 
@@ -42,12 +42,6 @@ def receiver() -> Iterator[OtlpReceiver]:
         yield running
 
 
-BY_PIPELINE: Final = {
-    "OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER", "OTEL_TRACES_SAMPLER",
-    "OTEL_PYTHON_ID_GENERATOR", "OTEL_CONFIG_FILE",
-}  # fmt: skip
-"""Variables whose reports the pipeline makes, and tests/integration/test_auto_instrument.py tests."""
-
 _NUMBERS: Final = ("soon", "-1", "0", "nan", "inf", "1e400", "1,5", "10s")
 _WHOLE: Final = ("many", "-1", "1.5", "0x10", "1e3", "9" * 30, "unlimited")
 _WORDS: Final = ("nonsense", "1", "yes please", "true,false", "\u00e9")
@@ -60,7 +54,23 @@ WRONG: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     (r"_PORT$", (*_WHOLE, "0")),
     (r"_(CLIENT_)?CERTIFICATE$|_CLIENT_KEY$", _MISSING),
     (r"_ENDPOINT$", ("localhost:4318", "nonsense", "http://", "http://host:99999", "http://host:port", "ftp://host")),
-    (r"_HEADERS$", ("nonsense", "Bearer secret-canary", "a b=secret-canary", ",;,", "=secret-canary")),
+    (
+        r"_HEADERS$",
+        (
+            "nonsense",
+            "Bearer secret-canary",
+            "a b=secret-canary",
+            ",;,",
+            "=secret-canary",
+            "authorization=Bearer%20secret-%0Acanary",
+            "a=secret-canary%0D%0Ab:c",
+            "a=%00secret-canary",
+            "a=secret-%E2%82%AC-canary",
+            "a=secret-canary%7F",
+            "a%0Ab=secret-canary",
+            "%20=secret-canary",
+        ),
+    ),
     (r"_RESOURCE_ATTRIBUTES$", ("nonsense", "a:b", "=b", "a;b")),
     (r"_SAMPLER_ARG$", ("half", "2", "-0.5", "nan", "50%")),
     (r"_RETRYABLE_ERROR_CODES$", ("NONSENSE", "14", "UNAVAILABLE,X")),
@@ -68,23 +78,8 @@ WRONG: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 )
 
 
-def tables() -> set[str]:
-    """The variables that the installed packages of OpenTelemetry declare."""
-    names = set()
-    for entry in entry_points(group="opentelemetry_environment_variables"):
-        module = entry.load()
-        if module.__name__.startswith("opentelemetry."):
-            names |= {name for name in dir(module) if re.match("_?OTEL_", name)}
-    # Old versions have names of an exporter that no longer exists.
-    return {name for name in names if not name.startswith("OTEL_EXPORTER_JAEGER_")}
-
-
 def wrong_for(name: str) -> tuple[str, ...]:
     return next(values for pattern, values in WRONG if re.search(pattern, name))
-
-
-def test_every_variable_of_opentelemetrys_tables_is_known() -> None:
-    assert tables() - BY_PIPELINE - ANYTHING - VARIABLES.keys() == set()
 
 
 def check(output: str, receiver: OtlpReceiver, given: dict[str, str]) -> None:
@@ -112,7 +107,7 @@ def environment_of(receiver: OtlpReceiver) -> dict[str, str]:
     return {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_endpoint, "MULTIAGENTS_OTEL_FLUSH_TIMEOUT": "60"}
 
 
-@pytest.mark.parametrize("name", sorted(VARIABLES.keys() & tables()))
+@pytest.mark.parametrize("name", sorted(VARIABLES.keys() & declared()))
 def test_every_wrong_value_is_found_before_opentelemetry_reads_it(name: str) -> None:
     for value in wrong_for(name):
         environment = {name: value, **({"OTEL_TRACES_SAMPLER": "traceidratio"} if name.endswith("SAMPLER_ARG") else {})}
@@ -127,7 +122,9 @@ def test_every_wrong_value_is_found_before_opentelemetry_reads_it(name: str) -> 
 @pytest.mark.parametrize("start", ["auto_instrument", "run"])
 def test_all_variables_wrong_at_once(receiver: OtlpReceiver, start: str, turn: int) -> None:
     free = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_PYTHON_DISTRO", "OTEL_PYTHON_CONFIGURATOR"}
-    given = {name: wrong_for(name)[turn % len(wrong_for(name))] for name in sorted(VARIABLES.keys() & tables() - free)}
+    given = {
+        name: wrong_for(name)[turn % len(wrong_for(name))] for name in sorted(VARIABLES.keys() & declared() - free)
+    }
     environment = {**environment_of(receiver), "OTEL_TRACES_SAMPLER": "traceidratio", **given}
     command = [*_RUN, "-c", _USE] if start == "run" else [sys.executable, "-c", _AUTO]
     with Process(command, env=environment) as process:
@@ -141,19 +138,41 @@ def test_all_variables_wrong_at_once(receiver: OtlpReceiver, start: str, turn: i
         ("auto_instrument", "OTEL_PROPAGATORS", "nonsense"),
         ("auto_instrument", "OTEL_PYTHON_CONTEXT", "nonsense"),
         ("auto_instrument", "OTEL_PYTHON_METER_PROVIDER", "nonsense"),
+        ("auto_instrument", "OTEL_PYTHON_LOGGER_PROVIDER", "nonsense"),
+        ("auto_instrument", "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "nonsense"),
+        ("auto_instrument", "OTEL_PYTHON_EXPORTER_OTLP_HTTP_METRICS_CREDENTIAL_PROVIDER", "nonsense"),
+        ("auto_instrument", "OTEL_PYTHON_EXPORTER_OTLP_GRPC_CREDENTIAL_PROVIDER", "nonsense"),
+        ("auto_instrument", "OTEL_PYTHON_EXPORTER_OTLP_GRPC_RETRYABLE_ERROR_CODES", "UNAVAILABLE,14"),
+        ("auto_instrument", "OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20sek%0Aret-canary"),
+        ("auto_instrument", "OTEL_EXPORTER_OTLP_METRICS_HEADERS", "a=sek%E2%82%ACret-canary"),
+        ("auto_instrument", "OTEL_PYTHON_LOG_LEVEL", "loud"),
         ("auto_instrument", "OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file.pem"),
         ("auto_instrument", "OTEL_EXPORTER_OTLP_PROTOCOL", "thrift"),
         ("run", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many"),
         ("run", "OTEL_PROPAGATORS", "nonsense"),
         ("run", "OTEL_PYTHON_TRACER_PROVIDER", "nonsense"),
+        ("run", "OTEL_PYTHON_LOGGER_PROVIDER", "nonsense"),
+        ("run", "OTEL_PYTHON_LOG_LEVEL", "loud"),
     ],
 )
 def test_one_wrong_variable_is_one_report(receiver: OtlpReceiver, start: str, name: str, value: str) -> None:
     command = [*_RUN, "-c", _USE] if start == "run" else [sys.executable, "-c", _AUTO]
-    with Process(command, env={**environment_of(receiver), name: value}) as process:
+    environment = {**environment_of(receiver), name: value}
+    if "_GRPC_" in name:
+        environment |= receiver.environment("grpc")
+    with Process(command, env=environment) as process:
         output = process.wait_ok(90)
         check(output, receiver, {name: value})
     assert len([line for line in output.splitlines() if " must be " in line]) == 1
+
+
+@pytest.mark.parametrize("name", ["TRACER", "METER", "LOGGER", "EVENT_LOGGER"])
+def test_an_empty_provider_variable_is_as_none(receiver: OtlpReceiver, name: str) -> None:
+    given = {f"OTEL_PYTHON_{name}_PROVIDER": ""}
+    with Process([sys.executable, "-c", _AUTO], env={**environment_of(receiver), **given}) as process:
+        output = process.wait_ok(90)
+        check(output, receiver, {})
+    assert [line for line in output.splitlines() if not line.startswith("seen ")] == []
 
 
 @pytest.mark.parametrize("name", ["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_EXPORTER_OTLP_TIMEOUT"])
@@ -173,7 +192,8 @@ def test_a_wrong_endpoint_of_grpc_and_of_http() -> None:
     http, grpc = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     for value, for_http, for_grpc in (
         ("http://localhost:4318", True, True),
-        ("https://user:pass@host/path?query=1", True, True),
+        ("https://user:pass@host/path?query=1", True, False),
+        ("unix-abstract:user@app", False, True),
         ("http://[::1]:4318", True, True),
         ("localhost:4317", False, True),
         ("unix:///run/otel.sock", False, True),
@@ -183,6 +203,47 @@ def test_a_wrong_endpoint_of_grpc_and_of_http() -> None:
         for others, right in ((http, for_http), (grpc, for_grpc)):
             found = wrong_values({"OTEL_EXPORTER_OTLP_ENDPOINT": value, **others})
             assert [wrong.name for wrong in found] == ([] if right else ["OTEL_EXPORTER_OTLP_ENDPOINT"]), value
+
+
+@pytest.mark.parametrize(
+    ("value", "by_http", "by_grpc"),
+    [
+        ("Authorization=Bearer%20x", True, True),
+        ("a=tab%09bed", True, False),
+        ("a=%C3%A9", True, False),
+        ("a=%E2%82%AC", False, False),
+        ("a=1%0A2", False, False),
+        ("a=1%0D2", False, False),
+        ("a=%0A1", True, True),  # the exporters strip it
+        ("a%20b=1", False, False),
+        ("a%3A=1", False, False),
+        ("a$b=1", True, False),
+        ("a-bin=1", True, False),
+        ("a=%zz", True, True),  # as it is
+    ],
+)
+@pytest.mark.parametrize("middle", ["", "TRACES_", "METRICS_", "LOGS_"])
+def test_headers_are_those_that_the_protocol_can_send(middle: str, value: str, by_http: bool, by_grpc: bool) -> None:
+    name = f"OTEL_EXPORTER_OTLP_{middle}HEADERS"
+    for protocol, right in (("http/protobuf", by_http), ("grpc", by_grpc)):
+        environment = {"OTEL_EXPORTER_OTLP_PROTOCOL": protocol, name: f"kept=1,{value}"}
+        assert used(environment) == ({} if right else {name: "kept=1"})
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "ftp://user:canary@host",
+        "user:canary@host:port:4317/",
+        "http://host:99999/v1?api_key=canary",
+        "http://user:canary@host:0?token=canary",
+        "http://user@host:4317?\ntoken=canary",
+    ],
+)
+def test_a_report_of_an_endpoint_shows_no_secret(protocol: str, value: str) -> None:
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": value, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+    assert "canary" not in "".join(wrong.message for wrong in wrong_values(environment))
 
 
 def used(environment: dict[str, str]) -> dict[str, str | None]:
@@ -210,6 +271,12 @@ def used(environment: dict[str, str]) -> dict[str, str | None]:
             {"OTEL_EXPORTER_OTLP_COMPRESSION": None},
         ),
         ({"OTEL_EXPORTER_OTLP_COMPRESSION": "deflate"}, {}),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://user:word@host:4317"},
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://host:4317"},
+        ),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "user:word@host:4317"}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "host:4317"}),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://user:word@host:4318"}, {}),
         ({"OTEL_TRACES_SAMPLER_ARG": "a sampler's own"}, {}),
         ({"OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20x,b=c=d"}, {}),
         ({"OTEL_RESOURCE_ATTRIBUTES": "a=,b=c=d,"}, {}),

@@ -78,6 +78,9 @@ def test_a_misspelt_variable_is_told_once_with_the_nearest(monkeypatch: pytest.M
         "MULTIAGENTS_OTEL_EVENT_MONITORING_ENABLE",
         "MULTIAGENTS_OTEL_CONFG",
         "MULTIAGENTS_OTEL_REDIS_SERVER",
+        "MULTIAGENTS_OTEL_TYPO",
+        "MULTIAGENTS_OTEL_X",
+        "MULTIAGENTS_OTEL_",
         "MULTIAGENTS_OTEL_METRICS_RETENTION_DAYS",
         "MULTIAGENTS_ELSEWHERE",
         "MULTIAGENT_LOG_LEVL",
@@ -86,11 +89,14 @@ def test_a_misspelt_variable_is_told_once_with_the_nearest(monkeypatch: pytest.M
     configuration_in_force()
     configuration_in_force()
     assert told() == [
+        "multiagents_otel has no variable MULTIAGENTS_OTEL_",
         "multiagents_otel has no variable MULTIAGENTS_OTEL_CONFG: did you mean MULTIAGENTS_OTEL_CONFIG?",
         "multiagents_otel has no variable MULTIAGENTS_OTEL_DETAILD_TIMING: "
         "did you mean MULTIAGENTS_OTEL_DETAILED_TIMING?",
         "multiagents_otel has no variable MULTIAGENTS_OTEL_EVENT_MONITORING_ENABLE: "
         "did you mean MULTIAGENTS_OTEL_EVENT_MONITORING_ENABLED?",
+        "multiagents_otel has no variable MULTIAGENTS_OTEL_TYPO",
+        "multiagents_otel has no variable MULTIAGENTS_OTEL_X",
     ]
 
 

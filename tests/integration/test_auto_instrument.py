@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from opentelemetry.sdk import environment_variables
 
 from multiagents_otel import __version__
 from tests.support.ports import free_port
-from tests.support.processes import Process
+from tests.support.processes import REPOSITORY, Process
 from tests.support.receiver import OtlpReceiver
 
 HEAD = """
@@ -233,6 +234,99 @@ def test_an_exporter_that_is_not_installed_is_one_error_and_stops_only_its_signa
     assert receiver.total("a.counter") == 3
 
 
+def install(directory: Path, group: str) -> dict[str, str]:
+    """Install an entry point whose factory raises, and return the environment in which it is found."""
+    folder = directory / "raising-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: raising\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text(f"[{group}]\nraising = raising:Raising\n")
+    (directory / "raising.py").write_text(
+        "class Raising:\n    def __init__(self): raise OSError('token=canary-secret')\n"
+    )
+    return {"PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(directory)))}
+
+
+USE_ALL = """
+from multiagents_otel import flush
+from opentelemetry._logs import get_logger_provider
+use()
+get_logger_provider().get_logger("app")
+kinds = (type(p).__module__ for p in (trace.get_tracer_provider(), metrics.get_meter_provider(), get_logger_provider()))
+print("sdk", [kind.startswith("opentelemetry.sdk.") for kind in kinds])
+print("flush", flush())
+"""
+SDK_OF_ALL = "sdk [True, True, True]"
+
+
+@pytest.mark.parametrize("scope", ["", "TRACES_"])
+def test_a_credential_provider_that_raises_is_not_reported_as_a_wrong_exporter(
+    receiver: OtlpReceiver, tmp_path: Path, scope: str
+) -> None:
+    installed = install(tmp_path, "opentelemetry_otlp_credential_provider")
+    wrong = {f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{scope}CREDENTIAL_PROVIDER": "raising"}
+    output = ran("auto_instrument()" + USE_ALL, receiver.environment("http/protobuf") | installed | wrong)
+    lines = [line for line in ours(output) if " ERROR " in f" {line}"]
+    assert len(lines) == (1 if scope else 3)
+    for line in lines:
+        assert "could not be built: exporter 'otlp': OSError: token=" in line
+        assert "_EXPORTER)" not in line
+    assert "canary" not in "".join(lines)
+    assert output.splitlines()[-2:] == [SDK_OF_ALL, "flush False"]
+    assert receiver.total("a.counter") == (3 if scope else 0)
+
+
+@pytest.mark.parametrize(
+    ("exporters", "flushed"),
+    [
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, False),
+        ({"OTEL_METRICS_EXPORTER": "statsd"}, False),
+        ({"OTEL_LOGS_EXPORTER": "loki,syslog"}, False),
+        ({f"OTEL_{signal}_EXPORTER": "nonsense" for signal in ("TRACES", "METRICS", "LOGS")}, False),
+        ({"OTEL_TRACES_EXPORTER": "zipkin,otlp"}, True),
+        ({"OTEL_TRACES_EXPORTER": "zipkin", "OTEL_SDK_DISABLED": "true"}, True),
+        (NONE, True),
+    ],
+)
+def test_a_wrong_provider_beside_a_wrong_exporter_stops_nothing(
+    receiver: OtlpReceiver, exporters: dict[str, str], flushed: bool
+) -> None:
+    providers = {f"OTEL_PYTHON_{name}_PROVIDER": "nonsense" for name in ("TRACER", "METER", "LOGGER")}
+    output = ran("auto_instrument()" + USE_ALL, receiver.environment("http/protobuf") | exporters | providers)
+    assert "Traceback" not in output
+    assert output.splitlines()[-2:] == [SDK_OF_ALL, f"flush {flushed}"]
+    for name in providers:
+        assert len([line for line in ours(output) if f"{name} must be " in line]) == 1
+    assert len(receiver.spans) == ("otlp" in exporters.get("OTEL_TRACES_EXPORTER", "otlp"))
+
+
+@pytest.mark.parametrize("name", ["TRACER", "METER", "LOGGER"])
+def test_a_provider_of_the_environment_that_raises_is_reported_and_the_sdks_is_used(
+    receiver: OtlpReceiver, tmp_path: Path, name: str
+) -> None:
+    installed = install(tmp_path, f"opentelemetry_{name.lower()}_provider")
+    wrong = {f"OTEL_PYTHON_{name}_PROVIDER": "raising"}
+    output = ran("auto_instrument()" + USE_ALL, receiver.environment("http/protobuf") | installed | wrong)
+    [line] = ours(output)
+    assert f"OTEL_PYTHON_{name}_PROVIDER can't be used, its default (the SDK's) is used: OSError" in line
+    assert "canary" not in line
+    assert output.splitlines()[-2:] == [SDK_OF_ALL, "flush True"]
+    assert [span.name for span in receiver.spans] == ["a-span"]
+    assert receiver.total("a.counter") == 3
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_what_an_exporter_logs_of_a_failure_has_no_secret(protocol: str) -> None:
+    endpoint = f"http://user:canary-word@127.0.0.1:{free_port()}/v1?api_key=canary-secret"
+    variables = {
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+        **{f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT": endpoint for signal in ("TRACES", "METRICS")},
+        "MULTIAGENTS_OTEL_FLUSH_TIMEOUT": "2",
+    }
+    output = ran("auto_instrument()" + USE_ALL, variables)
+    assert "api_key" in output or protocol == "grpc"  # gRPC leaves the path out
+    assert "canary" not in output
+
+
 @pytest.mark.parametrize(
     ("sampler", "argument", "spans"),
     [("always_off", "", 0), ("parentbased_traceidratio", "0", 0), ("traceidratio", "1", 1), ("always_on", "", 1)],
@@ -381,6 +475,15 @@ def test_a_configuration_file_that_cannot_be_used_is_told_and_stops_nothing(
     [error, warning] = ours(output)
     assert error.startswith("ERROR multiagents_otel OTEL_CONFIG_FILE can't be used, nothing is exported: ")
     assert warning == "WARNING multiagents_otel nothing will be exported: OTEL_CONFIG_FILE configures no provider"
+
+
+@has_configuration_file
+def test_a_wrong_provider_beside_a_wrong_configuration_file_stops_nothing() -> None:
+    providers = {f"OTEL_PYTHON_{name}_PROVIDER": "nonsense" for name in ("TRACER", "METER", "LOGGER")}
+    output = ran("auto_instrument()" + USE_ALL, {"OTEL_CONFIG_FILE": "/no/such/file.yaml"} | providers)
+    assert "Traceback" not in output
+    assert output.splitlines()[-2:] == [SDK_OF_ALL, "flush False"]
+    assert len(ours(output)) == 5
 
 
 # --- importing ------------------------------------------------------------------------------------

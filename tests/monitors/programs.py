@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import sys
+import time
 from typing import Any
 
 
@@ -37,6 +38,13 @@ async def _told(events: Any, workers: Any) -> None:
         "health": await workers.get_all_workers_health(),
     }
     print("told", json.dumps(told), flush=True)
+
+
+async def _statuses(events: Any, count: int) -> None:
+    """Wait for the last status event, which is published after the state of the workflow has been set."""
+    deadline = time.monotonic() + 60
+    while (await events.get_event_type_metrics("StatusEvent"))["count"] < count and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
 
 
 async def _line() -> str:
@@ -89,9 +97,12 @@ async def _orchestrator() -> None:
     await store.connect()
     await orchestrator.start()
     print("ready", flush=True)
+    orders = 0
     while (line := await _line()) not in ("", "stop"):
         transaction = await run_order(orchestrator, json.loads(line))
         await wait_ended(orchestrator, transaction, timeout=60)
+        orders += 1
+        await _statuses(events, 2 * orders)
         print("ended", transaction, flush=True)
     await orchestrator.stop()
     await bus.stop()
