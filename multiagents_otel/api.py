@@ -66,11 +66,13 @@ def flush(timeout: float | None = None) -> bool:
     """Export what is queued now: spans, metrics, logs, and the lines of our loggers' files.
 
     It blocks: in a coroutine, use ``await asyncio.to_thread(flush)``. It may be called from any thread, in a signal
-    handler and in a forked child, and never raises. All signals leave side by side.
+    handler and in a forked child, and never raises. All signals leave side by side. In a thread that exports, which is
+    where ``redact_callback`` and metric callbacks are called, it flushes nothing and returns False at once.
 
     Args:
-        timeout: seconds to wait for backends; by default the option ``flush_timeout``. The time for collecting and
-            encoding does not count.
+        timeout: seconds to wait for backends, a finite number, 0 or more; by default the option ``flush_timeout``,
+            which also takes the place of any other value, with one warning. The time for collecting and encoding
+            does not count.
 
     Returns:
         True if all has left, also where there is nothing: before ``auto_instrument()`` without providers, and after

@@ -11,6 +11,7 @@ from multiagents_otel import monitoring, pipeline, semconv
 from multiagents_otel.config import Options, file_of_environment
 from multiagents_otel.config.environment import corrected_environment
 from multiagents_otel.configuration import MonitoringConfig, configuration_in_force
+from multiagents_otel.core.exporting import EXPORTING
 from multiagents_otel.diagnostics import report
 from multiagents_otel.ending import ENDING
 from multiagents_otel.instrumentation import PROVIDERS, MultiAgentsInstrumentor
@@ -74,6 +75,8 @@ def _flush_timeout(chosen: Options | None = None) -> float:
 def flush(timeout: float | None = None) -> bool:
     """Implement :func:`multiagents_otel.flush`."""
     global _bystander
+    if EXPORTING.depth:
+        return False  # this thread would wait for itself
     try:
         lifecycle = _lifecycle
         if lifecycle is None:  # MultiAgentsInstrumentor().instrument() leaves the end to the application

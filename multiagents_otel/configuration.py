@@ -39,6 +39,8 @@ class Section:
         self.__dict__.update(_name=name, _settings=settings)
 
     def __getattr__(self, key: str) -> Any:
+        if key.startswith("_"):  # while it is copied or unpickled
+            raise AttributeError(key)
         option, alias = self._named(key)
         return alias.show(self._settings[option.path].value)
 

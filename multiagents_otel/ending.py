@@ -9,6 +9,7 @@ import _signal  # type: ignore[import-not-found]
 import _thread
 import atexit
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -20,13 +21,18 @@ from pathlib import Path
 from types import BuiltinFunctionType, FrameType, MethodType, TracebackType
 from typing import Any, Final
 
+from multiagents_otel.core.clock import monotonic
 from multiagents_otel.core.forking import on_fork
+
+_logger = logging.getLogger("multiagents_otel")
 
 _LAST = -100
 """Priority of multiprocessing's finalizers: after the others."""
 
-_FATAL: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
-"""Signals that end a process by default, and that are sent to end it in order."""
+_FATAL: Final = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK", "SIGINT") if hasattr(signal, name)
+)
+"""Signals that are sent to end a process in order. Python handles SIGINT, unless the application sets the default."""
 
 _DEFAULT: Final = int(signal.SIG_DFL)  # the C functions take no enum
 
@@ -42,6 +48,9 @@ _MASKED: Final = (
     else set()
 )
 """All signals but those that a thread causes by a fault of its own."""
+
+_INTERRUPT: Final = int(getattr(signal, "SIGURG", 0))
+"""A signal that is ignored by default."""
 
 _INSIST_SECONDS: Final = 0.1
 _INSISTS: Final = 10
@@ -82,6 +91,8 @@ class Ending:
         self._pipe_stat: os.stat_result | None = None
         self._native: dict[int, int] = {}
         self._pending: Any = None
+        self._asked = False
+        self._requests: list[Any] = []  # kept as long as the interpreter may call them
         self._knows_multiprocessing = False
 
     def add(self, call: Callable[[bool], None], start: Callable[[], None] | None = None) -> None:
@@ -106,8 +117,15 @@ class Ending:
         self.in_use = True
         for start in self._starts:
             start()
-        if not self._calls or not _in_main_thread():
-            return  # only the main thread can handle signals
+        if not self._calls:
+            return
+        if _in_main_thread():
+            self._take_signals()
+        elif not self._armed and not self._asked:
+            self._asked = True
+            self._ask_main_thread()
+
+    def _take_signals(self) -> None:
         if not self._armed:
             self._armed = True
             _signal.signal, _signal.getsignal = self._signal_signal, self._signal_getsignal
@@ -119,6 +137,26 @@ class Ending:
                     _set_handler(number, self._on_signal)
             if self._pipe[1] == _NO_FD and os.name == "posix":
                 self._watch_main_thread()
+
+    def _ask_main_thread(self) -> None:
+        """Only the main thread can handle signals; it may be in C code for good, as ``Thread.join()`` is."""
+        if not _in_main_interpreter():
+            return
+        if (request := _call_in_main_thread(self._take_signals_in_main_thread)) is None:
+            _logger.warning(
+                "telemetry was started outside the main thread, and the interpreter has no ctypes.pythonapi: what is "
+                "queued at %s is lost. Call auto_instrument() in the main thread",
+                ", ".join(number.name for number in _FATAL if number != signal.SIGINT),
+            )
+            return
+        self._requests.append(request)
+        _interrupt_main_thread()
+
+    def _take_signals_in_main_thread(self, _argument: object) -> int:
+        _end_interrupt()
+        if self.in_use:  # a forked child may not
+            self._take_signals()
+        return 0
 
     def use(self) -> bool:
         """Arm a forked child that records something; whether there is nothing more to do then."""
@@ -166,7 +204,7 @@ class Ending:
     # --- signals --------------------------------------------------------------------------------
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._handled = time.monotonic()
+        self._handled = monotonic()
         if self._ending:
             self._signal = number  # the end that is under way goes on, and the process then ends by the signal
             return
@@ -213,7 +251,7 @@ class Ending:
 
     def _insist(self, reading: int) -> None:
         while numbers := _read(reading):
-            arrived = time.monotonic()
+            arrived = monotonic()
             for number in _FATAL:
                 tries = 0
                 while number in numbers and self._is_ours(_get_handler(number)) and not self._ending:
@@ -272,7 +310,7 @@ class Ending:
     def _in_child(self) -> None:
         # A child that does not use telemetry ends by a signal at once, wherever it is: even deep in C code, where
         # no handler of Python's is called.
-        self._armed = self.in_use = self.begun = self._ending = False
+        self._armed = self.in_use = self.begun = self._ending = self._asked = False
         self._signal = None
         for number in _FATAL:
             if self._is_ours(_get_handler(number)):
@@ -355,13 +393,57 @@ def _call_native(name: str, number: int, *addresses: int) -> int:
     return function(number, *addresses) or 0
 
 
+def _in_main_interpreter() -> bool:
+    """Whether this is no sub-interpreter, as far as is known; pending calls are the main interpreter's."""
+    try:
+        import ctypes
+
+        current, main = ctypes.pythonapi.PyInterpreterState_Get, ctypes.pythonapi.PyInterpreterState_Main
+    except (ImportError, AttributeError):
+        return True
+    current.restype = main.restype = ctypes.c_void_p
+    return bool(current() == main())
+
+
+def _interrupt_main_thread() -> None:
+    """Have the main thread make pending calls, where it waits in ``threading``.
+
+    A C function without effect handles one signal, which others ignore: the wait is interrupted, and goes on.
+    """
+    main = threading.main_thread()
+    frame = sys._current_frames().get(main.ident or 0)
+    waits = frame is not None and frame.f_globals.get("__name__") == "threading"
+    # An interpreter that is part of another program may take any thread for the main one.
+    if not waits or not _has_threads() or main.native_id != os.getpid() or not _is_default(_get_handler(_INTERRUPT)):
+        return
+    if not _native_handler(_INTERRUPT) and (harmless := _function_without_effect()):
+        _set_native_handler(_INTERRUPT, harmless)
+        signal.pthread_kill(main.ident or 0, _INTERRUPT)
+
+
+def _end_interrupt() -> None:
+    if _INTERRUPT and (harmless := _function_without_effect()) and _native_handler(_INTERRUPT) == harmless:
+        _set_native_handler(_INTERRUPT, _DEFAULT)
+
+
+def _function_without_effect() -> int:
+    """Return the address of a C function that a signal may call at any time; 0 where there is no ctypes."""
+    try:
+        import ctypes
+
+        return ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p).value or 0
+    except (ImportError, AttributeError):
+        return 0
+
+
 def _call_in_main_thread(call: Callable[[object], int]) -> Any:
     """Have a call made by the main thread, as soon as it runs Python code. The caller keeps what is returned."""
     try:
         import ctypes
 
         pending = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(call)
-        ctypes.pythonapi.Py_AddPendingCall(pending, None)
+        if ctypes.pythonapi.Py_AddPendingCall(pending, None):
+            return None  # there are too many others
     except (ImportError, AttributeError):
         return None
     return pending

@@ -5,15 +5,18 @@ from __future__ import annotations
 import _thread
 import logging
 import re
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, Final
 
+from multiagents_otel.core.clock import monotonic
+from multiagents_otel.core.exporting import EXPORTING
 from multiagents_otel.core.forking import on_fork
 from multiagents_otel.ending import start_thread
+from multiagents_otel.processing.guard import ends_application
 from multiagents_otel.processing.redaction import scrub
+from multiagents_otel.telemetry.failure import message_of, type_name
 
 _logger = logging.getLogger("multiagents_otel")
 
@@ -39,7 +42,8 @@ class Outlet:
         self.signal = signal
         self._part = part
         self._exporter = exporter
-        self._jobs: SimpleQueue[Job] | None = None
+        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._running = _thread.allocate_lock()  # held by the thread
         on_fork(in_child=self._forget_thread)
 
     @property
@@ -50,17 +54,15 @@ class Outlet:
     @property
     def idle(self) -> bool:
         """Whether the thread runs, and no flush is queued."""
-        return self._jobs is not None and self._jobs.empty()
+        return self._running.locked() and self._jobs.empty()
 
     def start(self) -> None:
         """Start the thread, unless it runs."""
-        if self._jobs is None:
-            jobs: SimpleQueue[Job] = SimpleQueue()
-            if start_thread(_run, jobs):
-                self._jobs = jobs
+        if self._running.acquire(blocking=False) and not start_thread(_run, self._jobs, self._running):
+            self._running.release()
 
     def _forget_thread(self) -> None:
-        self._jobs = None  # a forked child has none
+        self._jobs, self._running = SimpleQueue(), _thread.allocate_lock()  # a forked child has none
 
     def flush(self) -> Job:
         """Export all that is queued, in the thread."""
@@ -73,7 +75,7 @@ class Outlet:
     def _put(self, method: str) -> Job:
         job = Job(self, method)
         self.start()
-        if self._jobs is None:  # the interpreter starts no thread any more
+        if not self._running.locked():  # the interpreter starts no thread any more
             job.run()
         else:
             self._jobs.put(job)
@@ -92,11 +94,13 @@ class Job:
     Attributes:
         outlet: the outlet.
         succeeded: whether all has left; None until that is known.
+        error: what was raised, in words.
     """
 
     def __init__(self, outlet: Outlet, method: str) -> None:
         self.outlet = outlet
         self.succeeded: bool | None = None
+        self.error = ""
         self._method = method
         self._done = _thread.allocate_lock()
         self._done.acquire()
@@ -104,9 +108,13 @@ class Job:
     def run(self) -> None:
         """Do it, and wake the thread that waits."""
         try:
-            self.succeeded = self.outlet.call(self._method)
-        except (Exception, SystemExit) as error:
+            with EXPORTING:
+                self.succeeded = self.outlet.call(self._method)
+        except BaseException as error:  # an exporter or a metric callback may raise anything
             self.succeeded = False
+            if ends_application(error):
+                raise
+            self.error = f"{type_name(error)}: {message_of(error)}"[:_LONGEST]
             _logger.debug("%s could not be flushed: %s", self.outlet.signal, error, exc_info=True)
         finally:
             self._done.release()
@@ -116,9 +124,12 @@ class Job:
         return self.succeeded is not None or self._done.acquire(timeout=seconds)
 
 
-def _run(jobs: SimpleQueue[Job]) -> None:
-    while True:
-        jobs.get().run()
+def _run(jobs: SimpleQueue[Job], running: _thread.LockType) -> None:
+    try:
+        while True:
+            jobs.get().run()
+    finally:
+        running.release()  # the next flush starts another thread, which takes what is queued
 
 
 def wait(jobs: Iterable[Job], timeout: float) -> list[Job]:
@@ -130,10 +141,10 @@ def wait(jobs: Iterable[Job], timeout: float) -> list[Job]:
     pending = list(jobs)
     waited = dict.fromkeys(pending, 0.0)
     given_up: list[Job] = []
-    began = last = time.monotonic()
+    began = last = monotonic()
     while pending and last - began < timeout + _OWN_SECONDS:
         pending[0].wait(min(_STEP_SECONDS, max(timeout, 0.001)))
-        now = time.monotonic()
+        now = monotonic()
         step, last = min(now - last, 2 * _STEP_SECONDS), now  # longer ones had no processor
         for job in pending:
             waited[job] += step if job.outlet.waiting else 0.0

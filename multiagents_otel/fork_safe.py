@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import math
 import threading
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
+from multiagents_otel.core.exporting import EXPORTING
 from multiagents_otel.core.forking import on_fork
 
 _logger = logging.getLogger("multiagents_otel")
@@ -29,7 +31,7 @@ class ProcessExporter:
         self._exporter: Any = factory()
         self._parents: list[Any] = []
         self._exporting = threading.Lock()
-        self._held = False
+        self._holder: int | None = None  # the thread whose fork holds the lock
         on_fork(before=self._before_fork, in_parent=self._after_fork, in_child=self._in_child)
 
     def export(self, *args: Any, **kwargs: Any) -> Any:
@@ -38,21 +40,26 @@ class ProcessExporter:
             return self.__getattr__("export")(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("_exporter", "_factory"):  # while it is copied or unpickled
+            raise AttributeError(name)
         if self._exporter is None:
             self._exporter = self._factory()
         return getattr(self._exporter, name)
 
     def _before_fork(self) -> None:
-        self._held = self._exporting.acquire(timeout=_FORK_WAITS_SECONDS)
+        if self._exporting.acquire(timeout=_FORK_WAITS_SECONDS):
+            self._holder = _thread.get_ident()
 
     def _after_fork(self) -> None:
-        if self._held:
+        if self._holder == _thread.get_ident():  # another thread may fork at the same time
+            self._holder = None
             self._exporting.release()
 
     def _in_child(self) -> None:
+        held, self._holder = self._holder == _thread.get_ident(), None
         self._exporting = threading.Lock()
         exporter, self._exporter = self._exporter, None
-        if self._held and ".proto.http" in type(exporter).__module__:
+        if held and ".proto.http" in type(exporter).__module__:
             exporter.shutdown()  # closes this process's copies of the sockets: the connections stay the parent's
         else:
             self._parents.append(exporter)  # kept, for its end would close what is still the parent's
@@ -65,8 +72,20 @@ class ForkSafeReader(PeriodicExportingMetricReader):
     """
 
     def _set_collect_callback(self, func: Any) -> None:  # type: ignore[misc]
-        collect: Any = func and (lambda reader, **_deadline: func(reader, timeout_millis=math.inf))
-        super()._set_collect_callback(collect)
+        def collect(reader: Any, **_deadline: Any) -> Any:
+            try:
+                with EXPORTING:
+                    return func(reader, timeout_millis=math.inf)
+            except BaseException as error:
+                if isinstance(error, Exception) or threading.current_thread() is not self._daemon_thread:
+                    raise
+                # The SDK catches an Exception of each callback; the thread would die of anything else.
+                _logger.warning(
+                    "the metrics of one interval are lost: a metric callback raised %s", type(error).__name__
+                )
+                return None
+
+        super()._set_collect_callback(func and collect)  # type: ignore[arg-type]
 
     def _at_fork_reinit(self) -> None:
         self._shutdown_event = threading.Event()

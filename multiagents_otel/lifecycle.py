@@ -7,11 +7,13 @@ import functools
 import logging
 import uuid
 from collections.abc import Collection, Mapping
+from numbers import Real
 from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 
 from multiagents_otel import semconv
+from multiagents_otel.config.values import seconds
 from multiagents_otel.core.forking import on_fork
 from multiagents_otel.ending import ENDING
 from multiagents_otel.flushing import Causes, Job, Outlet, wait
@@ -44,6 +46,7 @@ class Lifecycle:
         self._timeout = timeout
         self._outlets: list[tuple[Any, Outlet]] = []
         self._closed = False
+        self._warned = False
 
     def install(self) -> None:
         """Register for the end of the process, and for forks."""
@@ -57,8 +60,26 @@ class Lifecycle:
             return True
         ENDING.use()
         jobs = [outlet.flush() for _, outlet in self._current()]
-        wait(jobs, self._timeout if timeout is None else timeout)
+        wait(jobs, self._seconds(timeout))
         return not self._failed and all(job.succeeded for job in jobs)
+
+    def _seconds(self, timeout: object) -> float:
+        """Return the timeout of a call; the option's value for None, and for what is no number of seconds."""
+        if timeout is None:
+            return self._timeout
+        number = isinstance(timeout, Real) and not isinstance(timeout, bool)
+        with contextlib.suppress(ValueError, OverflowError):
+            if number:
+                return seconds(float(timeout))  # type: ignore[arg-type]
+        if not self._warned:
+            self._warned = True
+            _logger.warning(
+                "flush() can't wait for %s: the timeout is a finite number of seconds, 0 or more; "
+                "flush_timeout (%g s) is used instead",
+                f"{timeout!r:.50}" if number or isinstance(timeout, str) else type(timeout).__name__,
+                self._timeout,
+            )
+        return self._timeout
 
     def _flush_soon(self) -> None:
         if not self._closed and not ENDING.begun:
@@ -101,6 +122,7 @@ class Lifecycle:
     def _report(self, failed: list[Job], late: bool, causes: list[str]) -> None:
         if late:
             causes = [f"the backend did not take it within {self._timeout:g} s (flush_timeout)", *causes]
+        causes += dict.fromkeys(job.error for job in failed if job.error)
         dropped = DROPS.close()
         if dropped:
             causes.append(f"dropped: {dropped}")

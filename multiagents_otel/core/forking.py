@@ -59,5 +59,5 @@ def _call(refs: Iterable[_Ref]) -> None:
         if (method := ref()) is not None:
             try:
                 method()
-            except Exception:
+            except BaseException:  # Ctrl-C: the interpreter drops it here, and each lock must be released
                 _logger.debug("%s failed at a fork", method, exc_info=True)

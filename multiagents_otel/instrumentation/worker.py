@@ -233,6 +233,8 @@ class _Asyncio:
         self._switch = switch
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_asyncio":  # while it is copied or unpickled
+            raise AttributeError(name)
         return getattr(self._asyncio, name)
 
     def get_event_loop(self) -> Any:
@@ -245,6 +247,8 @@ class _Loop:
         self._loop = loop
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_loop":  # while it is copied or unpickled
+            raise AttributeError(name)
         return getattr(self._loop, name)
 
     def run_in_executor(self, executor: Any, function: Callable[..., Any], *args: Any) -> Any:

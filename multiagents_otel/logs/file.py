@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from multiagents_otel.core.clock import monotonic
 from multiagents_otel.logs.logger import Logger
 from multiagents_otel.logs.record import Record
 from multiagents_otel.logs.rendering import json_line, text_line
@@ -116,7 +117,7 @@ class LogFile:
 
     def _open_locked(self) -> bool:
         """Have the file at the path open, and locked; False if it could not be locked."""
-        deadline = time.monotonic() + _LOCK_SECONDS
+        deadline = monotonic() + _LOCK_SECONDS
         if fcntl is None:
             locked = self._lock_beside(deadline)
             self._open()
@@ -144,7 +145,7 @@ class LogFile:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
             except BlockingIOError:
-                if time.monotonic() >= deadline:
+                if monotonic() >= deadline:
                     return False
                 time.sleep(_LOCK_RETRY_SECONDS)
             except OSError:
@@ -161,7 +162,7 @@ class LogFile:
                 msvcrt.locking(self._guard, msvcrt.LK_NBLCK, 1)
                 return True
             except OSError:
-                if self._guard == _CLOSED or time.monotonic() >= deadline:
+                if self._guard == _CLOSED or monotonic() >= deadline:
                     return False
                 time.sleep(_LOCK_RETRY_SECONDS)
 
@@ -292,7 +293,7 @@ class FileLogger(Logger):
         """The file's size and what is queued; the framework's logger has the same method."""
         try:
             size = self.log_file_path.stat().st_size
-        except OSError:
+        except (OSError, ValueError):  # a null character in the path
             size = 0
         return {
             "log_file": str(self.log_file_path),

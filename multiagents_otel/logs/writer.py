@@ -17,10 +17,13 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final, Protocol
 
+from multiagents_otel.core.clock import monotonic
+from multiagents_otel.core.exporting import EXPORTING
 from multiagents_otel.core.forking import on_fork
 from multiagents_otel.ending import ENDING, start_thread
 from multiagents_otel.logs.record import Record
 from multiagents_otel.logs.rendering import text_line
+from multiagents_otel.processing.guard import ends_application
 
 _log = logging.getLogger("multiagents_otel")
 
@@ -147,7 +150,9 @@ class Writer:
             return False
         try:
             self._write()
-        except Exception:  # whatever it is: the thread goes on, and nobody waits for what can't be written
+        except BaseException as error:  # whatever it is: the thread goes on; nothing waits for what can't be written
+            if ends_application(error):
+                raise
             self.dropped += len(self._records)
             self._records.clear()
         finally:
@@ -168,8 +173,8 @@ class Writer:
 
     async def written(self, timeout: float = _END_SECONDS) -> None:
         """Wait until what is queued is written, without holding up the event loop."""
-        deadline = time.monotonic() + timeout
-        while self.pending and time.monotonic() < deadline:
+        deadline = monotonic() + timeout
+        while self.pending and monotonic() < deadline:
             if self._start():
                 self._wake.put(True)
             await asyncio.sleep(GATHERING_SECONDS / 5)
@@ -194,7 +199,8 @@ class Writer:
             if request is True:
                 time.sleep(GATHERING_SECONDS)
             self._awake = False
-            self.flush(timeout=-1)
+            with EXPORTING:
+                self.flush(timeout=-1)
             if request is not True:
                 request.release()
         running.release()  # whoever puts a record from here on starts another thread
@@ -235,9 +241,9 @@ class Writer:
             self._tell(len(lines), error)
 
     def _tell(self, lost: int, error: Exception) -> None:
-        if time.monotonic() < self._quiet_until:
+        if monotonic() < self._quiet_until:
             return
-        self._quiet_until = time.monotonic() + _TOLD_EVERY_SECONDS
+        self._quiet_until = monotonic() + _TOLD_EVERY_SECONDS
         with contextlib.suppress(Exception):
             _log.warning("%d log records could not be written to %s: %s", lost, self._name, _reason(error))
 
@@ -264,12 +270,12 @@ _lock = threading.RLock()  # whoever asks for a writer may be a signal handler
 
 def flush_writers(timeout: float = _END_SECONDS) -> bool:
     """Write all that is queued, side by side; False if a place did not take it in time."""
-    deadline = time.monotonic() + timeout
+    deadline = monotonic() + timeout
     asked = [(writer, writer.write_now()) for writer in list(_writers.values())]
     for writer, done in asked:
         # A thread that is about to end writes what is left, and answers nothing.
         while done and not done.acquire(timeout=GATHERING_SECONDS) and writer.pending:
-            if time.monotonic() > deadline:
+            if monotonic() > deadline:
                 return False
     return True
 

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, Status
 
 from multiagents_otel import semconv
+from multiagents_otel.core.exporting import EXPORTING
 from multiagents_otel.processing.redaction import MAX_ATTRIBUTE, Redactor, has_mark, in_force, scrub
 
 _MAX_PLACES: Final = 32
@@ -46,6 +47,10 @@ class _RedactingExporter:
 
     def export(self, batch: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Export as the exporter does, without the secrets."""
+        with EXPORTING:
+            return self._export(batch, *args, **kwargs)
+
+    def _export(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         redactor = self._redactor or in_force()
         if redactor.enabled:
             batch = self.redacted(redactor, batch)

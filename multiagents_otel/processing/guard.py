@@ -29,6 +29,11 @@ def _raised() -> str:
     return kind.__name__ if kind is not None else ""
 
 
+def ends_application(error: BaseException) -> bool:
+    """Whether an exception is meant for the application: a signal handler raised it in the main thread."""
+    return isinstance(error, (KeyboardInterrupt, SystemExit)) and threading.current_thread() is threading.main_thread()
+
+
 class Guard:
     """Called in every ``except`` clause that stands between our code and the application's.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import translate
 from typing import Any, Final
 
 from multiagents_otel.processing import names, secrets
-from multiagents_otel.processing.guard import Guard
+from multiagents_otel.processing.guard import Guard, ends_application
 from multiagents_otel.processing.secrets import MARGIN, REDACTED
 
 MAX_TEXT: Final = 64 * 1024
@@ -108,7 +107,9 @@ class Rules:
             return value
         try:
             return _number_or_text(self._callback(path, value))
-        except (Exception, asyncio.CancelledError):
+        except BaseException as error:  # an exporter's thread would die of it
+            if ends_application(error):
+                raise
             self.guard.caught("redaction")
             return REDACTED
 

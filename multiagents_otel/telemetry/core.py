@@ -153,7 +153,9 @@ class Telemetry:
             if asyncio.iscoroutine(result):
                 result.close()  # a lambda around an async function: nobody will ever await it
                 raise TypeError("a hook must be a plain function: nobody would await this one")
-        except (Exception, asyncio.CancelledError):
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
             self.guard.caught("hook", name)
 
     def tell(self, what: str, *args: Any) -> None:

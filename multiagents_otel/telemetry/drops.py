@@ -285,8 +285,10 @@ class CountingExporter:
             result = self._exporter.export(batch, *args, **kwargs)
             failed = getattr(result, "name", None) == "FAILURE" or bool(_answer.redirect)
             return result
-        except Exception as exception:
-            # The SDK would log a traceback for each batch.
+        except BaseException as exception:
+            if not isinstance(exception, Exception) and threading.current_thread() is threading.main_thread():
+                raise  # the application flushes, and a signal handler or a timeout of its own ends that
+            # The SDK would log a traceback for each batch, and its thread would die of what is no Exception.
             _logger.debug("an exporter raised", exc_info=True)
             raised = scrub(f"{type(exception).__name__}: {exception}")[:_MAX_DETAIL]
             return None

@@ -259,6 +259,8 @@ class WorkerProxy:
         self._guard = telemetry.guard
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_worker":  # while it is copied or unpickled
+            raise AttributeError(name)
         return getattr(self._worker, name)
 
     async def process(self, *args: Any, **kwargs: Any) -> Any:

@@ -7,7 +7,6 @@ keeps hears no more.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import threading
 import weakref
@@ -16,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from multiagents_otel.core.forking import on_fork
-from multiagents_otel.processing.guard import Guard
+from multiagents_otel.processing.guard import Guard, ends_application
 
 if TYPE_CHECKING:
     from multiagents_otel.semconv import Outcome, WorkflowStatus
@@ -140,7 +139,9 @@ class Observers:
             if observer is not None:
                 try:
                     getattr(observer, what)(*args)
-                except (Exception, asyncio.CancelledError):
+                except (KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException:
                     guard.caught("monitor")
 
     def told_by(self, tracer: object) -> None:
@@ -162,7 +163,9 @@ class Observers:
             if observer is not None:
                 try:  # a user's own may tell anything
                     told = {(str(name),): int(health) for (name,), health in observer.worker_health().items()}
-                except Exception:
+                except BaseException as error:  # the SDK's thread that collects would die of it
+                    if ends_application(error):
+                        raise
                     self.guard.caught("monitor")
                     continue
                 for key, value in told.items():

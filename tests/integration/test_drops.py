@@ -294,18 +294,26 @@ sys.stdin.readline()
     assert "data points were dropped: the export failed (the backend answered 400)" in line
 
 
-def test_an_exporter_that_raises_is_counted_without_a_traceback(healthy: OtlpReceiver, tmp_path: Path) -> None:
-    folder = tmp_path / "raising-1.0.dist-info"
+def install(directory: Path, code: str) -> None:
+    """Make a distribution whose class ``Raising`` exports spans and log records."""
+    folder = directory / "raising-1.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: raising\nVersion: 1.0\n")
     groups = ("opentelemetry_traces_exporter", "opentelemetry_logs_exporter")
     (folder / "entry_points.txt").write_text("".join(f"[{group}]\nraising = raising:Raising\n" for group in groups))
-    (tmp_path / "raising.py").write_text("""
+    (directory / "raising.py").write_text(code)
+
+
+def test_an_exporter_that_raises_is_counted_without_a_traceback(healthy: OtlpReceiver, tmp_path: Path) -> None:
+    install(
+        tmp_path,
+        """
 class Raising:
     def export(self, batch): raise ConnectionResetError("token=canary-secret")
     def shutdown(self): pass
     def force_flush(self, *args, **kwargs): return True
-""")
+""",
+    )
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{HEAD}record(40)\nflush()"
     variables = healthy.environment("http/protobuf", HOUR_MS)
     variables |= {"OTEL_TRACES_EXPORTER": "raising", "OTEL_LOGS_EXPORTER": "raising"}
@@ -315,6 +323,45 @@ class Raising:
     assert len(reports(output)) == 2
     assert "ConnectionResetError" in reports(output)[0]
     assert "canary" not in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("error", ["asyncio.CancelledError", "SystemExit", "GeneratorExit", "Own"])
+def test_an_exporter_that_raises_no_exception_is_counted_and_ends_no_thread(
+    healthy: OtlpReceiver, tmp_path: Path, error: str
+) -> None:
+    install(
+        tmp_path,
+        f"""
+import asyncio
+calls = []
+class Own(BaseException): pass
+class Raising:
+    def export(self, batch):
+        calls.append(batch)
+        raise {error}("a cause")
+    def shutdown(self): pass
+    def force_flush(self, *args, **kwargs): return True
+""",
+    )
+    code = f"""
+import sys; sys.path.insert(0, {str(tmp_path)!r})
+{HEAD}
+import time, raising
+for number in range(3):
+    record(1, number)
+    deadline = time.monotonic() + 60
+    while len(raising.calls) < 2 * (number + 1) and time.monotonic() < deadline:
+        time.sleep(0.01)
+assert len(raising.calls) == 6
+"""
+    variables = healthy.environment("http/protobuf", HOUR_MS)
+    variables |= {"OTEL_TRACES_EXPORTER": "raising", "OTEL_LOGS_EXPORTER": "raising"}
+    variables |= {"OTEL_BSP_SCHEDULE_DELAY": "20", "OTEL_BLRP_SCHEDULE_DELAY": "20"}
+    with Process.python(code, env=variables) as process:
+        output = process.wait_ok(DEADLINE)
+    assert counted(healthy) == {("traces", "export_failed"): 3, ("logs", "export_failed"): 3}
+    assert f"{error.split('.')[-1]}: a cause" in reports(output)[0]
     assert "Traceback" not in output
 
 

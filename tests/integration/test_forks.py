@@ -211,3 +211,42 @@ asyncio.run(main())
             instance = point.resource["service.instance.id"]
             by_instance[instance] = by_instance.get(instance, 0) + (point.value or 0)
         assert sorted(by_instance.values()) == [0, 1], gauge
+
+
+@pytest.mark.parametrize("hangs", ["traces", "logs"])
+def test_threads_that_fork_at_once_while_exports_hang_leave_the_others_at_work(
+    receiver: OtlpReceiver, hangs: str
+) -> None:
+    code = f"""
+from opentelemetry._logs import get_logger
+def record(signal):
+    if signal == "traces":
+        with tracer.start_as_current_span("parent"): pass
+    else:
+        get_logger("app").emit(body="parent")
+hangs, other = {hangs!r}, {"logs" if hangs == "traces" else "traces"!r}
+record(hangs)
+sys.stdin.readline()
+def fork(): joined(forked(os._exit, 0))
+for _ in range(3):
+    threads = [threading.Thread(target=fork) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.05)
+    for thread in threads:
+        thread.join()
+record(other)
+print("forked", flush=True)
+sys.stdin.readline()
+"""
+    receiver.hang()
+    environment = receiver.environment("http/protobuf", 50)
+    environment |= {"OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_BLRP_SCHEDULE_DELAY": "50"}
+    with Process.python(HEAD + code, env=environment) as process:
+        receiver.wait_for(lambda received: received.held == 2)  # metrics too
+        process.send_line("fork")
+        process.wait_line("forked")
+        receiver.accept()
+        receiver.wait_for(lambda received: received.spans and received.logs and received.metrics)
+        process.send_line("end")
+        process.wait_ok()

@@ -13,6 +13,11 @@ from tests.support.processes import Process
 from tests.support.receiver import OtlpReceiver
 from tests.support.redis_server import RedisServer
 
+HEAD_SIGINT = next(line for line in HEAD.splitlines() if "default_int_handler" in line)
+DEEP = """
+import hashlib
+hashlib.pbkdf2_hmac("sha256", b"x", b"y", 2_000_000_000)  # for minutes no Python handler is called
+"""
 LOST = "telemetry was still queued when the process ended"
 
 
@@ -150,6 +155,9 @@ for number in (signal.SIGTERM, signal.SIGHUP):
     assert signal.signal(number, signal.SIG_DFL) is signal.SIG_IGN
     assert signal.signal(number, signal.SIG_DFL) is signal.SIG_DFL == signal.getsignal(number)
 assert signal.signal(signal.SIGINT, signal.SIG_DFL) is signal.default_int_handler
+assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+assert signal.signal(signal.SIGINT, signal.default_int_handler) is signal.SIG_DFL
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 for wrong in (lambda: signal.signal(signal.SIGTERM, "x"), lambda: signal.signal(signal.SIGKILL, mine)):
     try:
         wrong()
@@ -274,6 +282,84 @@ _thread.start_new_thread, os.read = start, read
 """
     assert ran(receiver, code + HEAD + "import multiagents_otel; multiagents_otel.flush()") == "ready\n"
     check_arrived(receiver)
+
+
+@pytest.mark.parametrize("code", [HEAD + "DEFAULT", "import signal\nDEFAULT" + HEAD.replace(HEAD_SIGINT, "")])
+@pytest.mark.parametrize("work", ["time.sleep(60)", DEEP], ids=["sleeps", "deep in C code"])
+def test_SIGINT_whose_default_the_application_has_set_flushes(receiver: OtlpReceiver, code: str, work: str) -> None:
+    code = code.replace("DEFAULT", "signal.signal(signal.SIGINT, signal.SIG_DFL)\n")
+    code += "\nassert signal.getsignal(signal.SIGINT) is signal.SIG_DFL\nprint('default', flush=True)\n"
+    with Process.python(code + work, env=receiver.environment("http/protobuf", HOUR_MS)) as process:
+        process.wait_line("default")
+        process.signal(signal.SIGINT)
+        assert process.wait() == -signal.SIGINT
+    check_arrived(receiver)
+
+
+IN_THREAD = """
+import pathlib, re, sys, threading, time
+import multiagents_otel
+def caught(number):
+    [mask] = re.findall(r"SigCgt:\\s*(\\w+)", pathlib.Path("/proc/self/status").read_text())
+    return int(mask, 16) >> number - 1 & 1
+begun = threading.Event()
+def begin():
+    multiagents_otel.auto_instrument()
+    begun.set()
+    from opentelemetry import metrics, trace
+    with trace.get_tracer("app").start_as_current_span("a-span"):
+        metrics.get_meter("app").create_counter("a.counter").add(3)
+def serve():
+    begin()
+    deadline = time.monotonic() + 60
+    while not caught(15) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not caught(23)  # SIGURG, by which the main thread was interrupted
+    print("serving", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    "code",
+    [
+        "thread = threading.Thread(target=begin); thread.start(); thread.join(); begin = int; serve()",
+        "thread = threading.Thread(target=serve); thread.start(); thread.join()",
+        "threading.Thread(target=serve).start(); begun.wait()",  # and the interpreter waits for the thread
+        "threading.Thread(target=serve).start(); threading.Event().wait()",
+        "import concurrent.futures\nwith concurrent.futures.ThreadPoolExecutor(1) as pool: pool.submit(serve).result()",
+        "threading.Thread(target=serve).start()\nwhile True: time.sleep(0.01)",
+    ],
+    ids=["the thread has ended", "joined", "main has ended", "an event", "a pool", "main works"],
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_flushes_what_was_set_up_in_a_thread(
+    receiver: OtlpReceiver, code: str, number: signal.Signals
+) -> None:
+    with Process.python(IN_THREAD + code, env=receiver.environment("http/protobuf", HOUR_MS)) as process:
+        process.wait_line("serving")
+        process.signal(number)
+        assert process.wait() == -number
+    check_arrived(receiver)
+
+
+def test_a_set_up_in_a_thread_of_another_interpreter_is_reported_once(receiver: OtlpReceiver) -> None:
+    code = """
+import sys, threading
+import ctypes; del ctypes.pythonapi  # as in PyPy
+def begin():
+    import multiagents_otel
+    multiagents_otel.auto_instrument()
+    multiagents_otel.auto_instrument()
+    loggers.append(multiagents_otel.FileLogger("a.log"))
+loggers = []
+thread = threading.Thread(target=begin)
+thread.start()
+thread.join()
+"""
+    [line] = ran(receiver, code).splitlines()
+    assert "what is queued at SIGTERM, SIGHUP is lost. Call auto_instrument() in the main thread" in line
 
 
 # --- children -------------------------------------------------------------------------------------
@@ -565,11 +651,168 @@ def test_flush_is_false_when_the_backend_takes_nothing_and_never_raises(receiver
     code = """
 import multiagents_otel
 assert multiagents_otel.flush(0.2) is False
-assert multiagents_otel.flush("soon") is False
 os._exit(0)
 """
     receiver.hang()
     ran(receiver, HEAD + code)
+
+
+@pytest.mark.parametrize("timeout", ["float('nan')", "float('inf')", "-1", "'30'", "[]", "True", "10**400", "object()"])
+def test_flush_takes_the_default_for_what_is_no_timeout_and_warns_once(receiver: OtlpReceiver, timeout: str) -> None:
+    code = f"""
+import fractions, multiagents_otel
+for number in range(2):
+    record(str(number))
+    assert multiagents_otel.flush({timeout}) is True
+assert multiagents_otel.flush(fractions.Fraction(61, 2)) is True
+os._exit(0)
+"""
+    record = """
+def record(name):
+    with trace.get_tracer("app").start_as_current_span(name): pass
+"""
+    [_ready, line] = ran(receiver, HEAD + record + code).splitlines()
+    assert "flush() can't wait for " in line
+    assert "flush_timeout (2 s) is used instead" in line
+    assert [span.name for span in receiver.spans] == ["a-span", "0", "1"]
+
+
+def test_the_timeout_holds_where_tests_freeze_the_clocks(receiver: OtlpReceiver) -> None:
+    """As freezegun does: it replaces the functions, and the references of each module to them."""
+    code = """
+import multiagents_otel
+logger = multiagents_otel.FileLogger("a.log")
+for name in ("monotonic", "perf_counter", "time"):
+    real = getattr(time, name)
+    frozen = lambda now=real(): now
+    for module in [time, *(module for key, module in sys.modules.items() if key.startswith("multiagents_otel"))]:
+        for attribute, value in list(vars(module).items()):
+            if value is real:
+                setattr(module, attribute, frozen)
+assert time.monotonic() == time.monotonic()
+assert multiagents_otel.flush() is False
+asyncio.run(logger.info("a line"))
+assert multiagents_otel.flush(0.1) is False
+assert "a line" in open("a.log").read()
+"""
+    receiver.hang()
+    output = ran(receiver, HEAD + code, MULTIAGENTS_OTEL_FLUSH_TIMEOUT="0.5")
+    assert LOST in output
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "multiagents_otel.auto_instrument(redact_callback=lambda path, value: (flushed(), value)[1])",
+        """
+multiagents_otel.auto_instrument()
+metrics.get_meter("app").create_observable_gauge("gauge", [lambda options: (flushed(), [])[1]])
+""",
+        """
+multiagents_otel.auto_instrument(redact_callback=lambda path, value: (flushed(), value)[1])
+record()
+deadline = time.monotonic() + 60
+while not answers and time.monotonic() < deadline:  # the SDK's own thread exports
+    time.sleep(0.01)
+""",
+        """
+multiagents_otel.auto_instrument(redact_callback=lambda path, value: (flushed(), value)[1])
+record()
+assert trace.get_tracer_provider().force_flush()
+""",
+    ],
+    ids=["redact_callback", "observable", "the SDK's thread", "force_flush"],
+)
+def test_a_flush_in_a_callback_of_an_export_does_not_wait_for_itself(receiver: OtlpReceiver, code: str) -> None:
+    head = """
+import time
+import multiagents_otel
+from opentelemetry import metrics, trace
+answers = []
+def flushed():
+    answers.append(multiagents_otel.flush())
+def record():
+    with trace.get_tracer("app").start_as_current_span("own") as span: span.set_attribute("key", "value")
+"""
+    tail = "\nrecord()\nassert multiagents_otel.flush(0.5) is True\nassert answers and not any(answers)"
+    delay = "50" if "deadline" in code else str(HOUR_MS)
+    ran(receiver, head + code + tail, OTEL_BSP_SCHEDULE_DELAY=delay)
+    assert {span.name for span in receiver.spans} == {"own"}
+
+
+RAISED = ["asyncio.CancelledError", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "Own"]
+RAISING = """
+import asyncio, os, threading, time
+import multiagents_otel
+class Own(BaseException): pass
+"""
+
+
+@pytest.mark.parametrize("error", RAISED)
+def test_an_exporter_that_raises_anything_fails_one_flush_only(receiver: OtlpReceiver, error: str) -> None:
+    code = f"""
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+class Exporter(SpanExporter):
+    fails = True
+    def export(self, spans):
+        if self.fails: raise {error}("a cause")
+        return SpanExportResult.SUCCESS
+exporter = Exporter()
+provider = TracerProvider()
+provider.add_span_processor(BatchSpanProcessor(exporter))
+multiagents_otel.auto_instrument(tracer_provider=provider)
+def flushed(fails):
+    exporter.fails = fails
+    with provider.get_tracer("app").start_as_current_span("own"): pass
+    return multiagents_otel.flush()
+assert [flushed(fails) for fails in (True, True, False, True)] == [False, False, True, False]
+exporter.fails = True
+with provider.get_tracer("app").start_as_current_span("own"): pass
+"""
+    output = ran(receiver, RAISING + code, OTEL_BSP_SCHEDULE_DELAY=str(HOUR_MS), MULTIAGENTS_OTEL_FLUSH_TIMEOUT="30")
+    assert "the backend did not take it within" not in output
+    assert f"{error.split('.')[-1]}: a cause" in next(line for line in output.splitlines() if LOST in line)
+
+
+def test_a_flush_starts_its_thread_again(receiver: OtlpReceiver) -> None:
+    code = """
+import ctypes, sys
+multiagents_otel.auto_instrument()
+assert multiagents_otel.flush()
+for ident, frame in sys._current_frames().items():
+    if frame.f_code.co_filename.endswith("flushing.py"):
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(SystemExit))
+multiagents_otel.flush(0.1)  # the threads take this one, and end
+deadline = time.monotonic() + 60
+while not multiagents_otel.flush(5) and time.monotonic() < deadline:
+    pass
+assert time.monotonic() < deadline
+"""
+    ran(receiver, RAISING + code)
+
+
+@pytest.mark.parametrize("error", RAISED)
+def test_a_metric_callback_that_raises_anything_ends_no_thread(receiver: OtlpReceiver, error: str) -> None:
+    code = f"""
+multiagents_otel.auto_instrument()
+from opentelemetry import metrics
+calls = []
+def observe(options):
+    calls.append(len(calls))
+    if len(calls) < 4: raise {error}
+    return [metrics.Observation(1)]
+metrics.get_meter("app").create_observable_gauge("gauge", [observe])
+deadline = time.monotonic() + 60
+while len(calls) < 6 and time.monotonic() < deadline:
+    time.sleep(0.01)
+assert multiagents_otel.flush() is True
+"""
+    environment = receiver.environment("http/protobuf", 50)
+    with Process.python(RAISING + code, env=environment) as process:
+        process.wait_ok()
+        assert "Traceback" not in process.output
+    assert receiver.total("gauge") == 1
 
 
 def test_flush_after_the_end_and_of_providers_of_the_applications_own(receiver: OtlpReceiver) -> None:

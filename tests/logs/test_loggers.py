@@ -623,3 +623,7 @@ async def test_a_line_is_redacted_by_what_is_configured_by_then(tmp_path: Path) 
     after = await line(tmp_path / "after.log")
     use(Redactor())
     assert "DE00" not in after
+
+
+def test_a_path_that_no_file_can_have_has_statistics() -> None:
+    assert FileLogger("x\0").get_log_stats()["file_size_bytes"] == 0

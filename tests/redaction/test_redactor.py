@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -104,11 +105,25 @@ def test_whatever_a_callback_returns_or_raises_becomes_something_that_can_be_exp
 
 
 @pytest.mark.faults
-def test_a_callback_that_was_cancelled_cancels_nothing_else() -> None:
-    def cancelled(path: str, value: Any) -> Any:
-        raise asyncio.CancelledError
+@pytest.mark.parametrize("raises", [asyncio.CancelledError, GeneratorExit, type("Own", (BaseException,), {})])
+def test_a_callback_that_raises_no_exception_redacts(raises: type[BaseException]) -> None:
+    def callback(path: str, value: Any) -> Any:
+        raise raises
 
-    assert Redactor(callback=cancelled).value({"a": "text"}) == {"a": REDACTED}
+    assert Redactor(callback=callback).value({"a": "text"}) == {"a": REDACTED}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("raises", [KeyboardInterrupt, SystemExit])
+def test_an_end_of_the_application_passes_a_callback_in_the_main_thread_only(raises: type[BaseException]) -> None:
+    def callback(path: str, value: Any) -> Any:
+        raise raises
+
+    redactor = Redactor(callback=callback)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(redactor.value, {"a": "text"}).result() == {"a": REDACTED}
+    with pytest.raises(raises):  # a signal handler raises there
+        redactor.value({"a": "text"})
 
 
 def test_redaction_can_be_turned_off() -> None:
