@@ -26,10 +26,10 @@ MYPY_DASHBOARDS := $(BIN)/mypy --python-version 3.11 --no-warn-return-any $(wild
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup environments collector collector-module tools test lint format bench soak demo demo-picture stack backend-check clean
+.PHONY: help setup environments collector collector-module tools test lint format bench bench-instructions soak demo demo-picture stack backend-check clean
 
 help: ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo "  PYTHON=python3.12 make ... takes another Python (after a clean)"
 
 setup: $(VENV)/.setup ## .venv with all that the other targets need
@@ -64,6 +64,9 @@ format: setup ## mend what can be mended
 
 bench: setup collector ## what the telemetry costs, as ratios
 	$(BIN)/python -m tests.bench
+
+bench-instructions: setup ## the same in instructions, whatever else the machine does; needs valgrind and gcc
+	$(BIN)/python -m tests.bench.instructions $(ARGS)
 
 soak: setup environments collector tools ## the slow tests: minutes
 	$(BIN)/pytest -m slow

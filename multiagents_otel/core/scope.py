@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, Token
 from typing import Any, Final, NamedTuple
 
-from opentelemetry import context as context_api
 from opentelemetry import trace
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.metrics import Meter
 
 from multiagents_otel import semconv
+from multiagents_otel.core.trace_context import attach, detach, get_current, span_of
 
 
-class Frame:
+class Frame(NamedTuple):
     """Operations that the running code is inside; None for each that it is not inside.
 
     The classes are those of higher packages, which this module does not import.
@@ -28,44 +28,42 @@ class Frame:
         incoming: the raw message that a bus dispatches.
     """
 
-    __slots__ = ("call", "delivery", "execution", "incoming", "sending", "stage")
-
-    def __init__(self, call: Any, stage: Any, sending: Any, delivery: Any, execution: Any, incoming: Any) -> None:
-        self.call = call
-        self.stage = stage
-        self.sending = sending
-        self.delivery = delivery
-        self.execution = execution
-        self.incoming = incoming
+    call: Any
+    stage: Any
+    sending: Any
+    delivery: Any
+    execution: Any
+    incoming: Any
 
     def with_call(self, call: Any) -> Frame:
         """Copy the frame with another call."""
-        return Frame(call, self.stage, self.sending, self.delivery, self.execution, self.incoming)
+        return _frame(Frame, (call, *self[1:]))
 
     def with_stage(self, stage: Any) -> Frame:
         """Copy the frame with another stage."""
-        return Frame(self.call, stage, self.sending, self.delivery, self.execution, self.incoming)
+        return _frame(Frame, (self[0], stage, *self[2:]))
 
     def with_sending(self, sending: Any) -> Frame:
         """Copy the frame with another publication."""
-        return Frame(self.call, self.stage, sending, self.delivery, self.execution, self.incoming)
+        return _frame(Frame, (self[0], self[1], sending, *self[3:]))
 
     def with_delivery(self, delivery: Any) -> Frame:
         """Copy the frame with another delivery."""
-        return Frame(self.call, self.stage, self.sending, delivery, self.execution, self.incoming)
+        return _frame(Frame, (*self[:3], delivery, *self[4:]))
 
     def with_incoming(self, message: Any) -> Frame:
         """Copy the frame with another raw message."""
-        return Frame(self.call, self.stage, self.sending, self.delivery, self.execution, message)
+        return _frame(Frame, (*self[:5], message))
 
     def in_handler(self, delivery: Any, execution: Any = None) -> Frame:
         """Copy the frame for the code of a handler or of a worker.
 
         A bus may call handlers inside ``publish()``: the publisher's stage is not the handler's.
         """
-        return Frame(self.call, None, self.sending, delivery, execution, self.incoming)
+        return _frame(Frame, (self[0], None, self[2], delivery, execution, self[5]))
 
 
+_frame: Final = tuple.__new__  # NamedTuple's own constructor is a function of Python
 NOWHERE: Final = Frame(None, None, None, None, None, None)
 FRAME: Final[ContextVar[Frame]] = ContextVar("multiagents_otel_frame", default=NOWHERE)
 LAST_COMMAND: Final[ContextVar[tuple[str, str] | None]] = ContextVar("multiagents_otel_last_command", default=None)
@@ -87,7 +85,7 @@ def restore(variable: ContextVar[Any], token: Token[Any]) -> bool:
 
 
 class Entry:
-    """Entry into a frame, into an OpenTelemetry context, or into both; :meth:`leave` restores what was there before.
+    """Entry into a frame, into an OpenTelemetry context, or into both, from its making until :meth:`leave`.
 
     As a context manager it leaves on errors and on cancellation too, but not on GeneratorExit: a coroutine that the
     garbage collector closes runs in a context that is not its own.
@@ -96,43 +94,38 @@ class Entry:
     until it waits for the first time; later it goes on without the handler.
     """
 
-    __slots__ = ("_context", "_context_token", "_frame", "_token")
+    __slots__ = ("_context_token", "_frame", "_token")
 
     def __init__(self, frame: Frame | None, context: Context | None = None) -> None:
         self._frame = frame
-        self._context = context
-
-    def enter(self) -> Entry:
-        """Enter; pair with :meth:`leave`."""
-        frame, context = self._frame, self._context
-        self._context_token = context_api.attach(context) if context is not None else None
+        self._context_token = attach(context) if context is not None else None
         self._token: Token[Frame] | None = FRAME.set(frame) if frame is not None else None
+
+    def __enter__(self) -> Entry:
         return self
 
-    __enter__ = enter
-
     def leave(self) -> bool:
-        """Restore frame and context; False, and no change, if the coroutine now runs in another context."""
+        """Restore the earlier frame and context; False, and no change, if the coroutine now runs in another context."""
         token = self._token
         if token is not None:
             inner = FRAME.get()
-            if not restore(FRAME, token):
+            try:
+                FRAME.reset(token)
+            except ValueError:
                 return False
             if inner is not self._frame:
                 self._take_out_of(inner, token)
-        if self._context_token is not None:
-            context_api.detach(self._context_token)
+        context_token = self._context_token
+        if context_token is not None:
+            detach(context_token)
         return True
 
     def _take_out_of(self, inner: Frame, token: Token[Frame]) -> None:
         """Keep what was entered after this entry and is not left yet."""
         outer = token.old_value if isinstance(token.old_value, Frame) else NOWHERE
-        changed = Frame(None, None, None, None, None, None)
-        for field in Frame.__slots__:
-            before = getattr(outer, field)
-            own = getattr(self._frame, field) is not before
-            setattr(changed, field, before if own else getattr(inner, field))
-        FRAME.set(changed)
+        own = self._frame or NOWHERE
+        fields = zip(outer, own, inner, strict=True)
+        FRAME.set(Frame(*(after if mine is before else before for before, mine, after in fields)))
 
     def __exit__(self, kind: type[BaseException] | None, _exception: object, _traceback: object) -> None:
         if kind is None or not issubclass(kind, GeneratorExit):
@@ -159,7 +152,7 @@ def transaction_id() -> str | None:
 def context() -> Context:
     """Return the current context; where no span is current inside a call for a workflow, the workflow's own."""
     current = get_current()
-    if trace.get_current_span(current).get_span_context().is_valid:
+    if span_of(current).get_span_context().is_valid:
         return current
     frame = FRAME.get()
     workflow = getattr(frame.stage or frame.call, "workflow", None)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from time import perf_counter_ns, time_ns
 from typing import Any
 
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 
+from multiagents_otel.core.trace_context import get_current
 from multiagents_otel.telemetry.failure import Failure
 from multiagents_otel.telemetry.json_values import name_of
 from multiagents_otel.telemetry.workflow import Workflow

@@ -13,11 +13,10 @@ from types import MethodType
 from typing import Any, Final
 
 import wrapt
-from opentelemetry import context as context_api
-from opentelemetry import trace
 from opentelemetry.trace import Link
 
 from multiagents_otel import semconv
+from multiagents_otel.core.trace_context import get_current, span_of
 from multiagents_otel.instrumentation.patching import PatchSet, itself
 from multiagents_otel.telemetry.bus import Buses, BusInfo
 from multiagents_otel.telemetry.by_identity import ByIdentity
@@ -262,20 +261,20 @@ class Handlers:
         """A handler is about to be called: take the carrier out and start what has to be started."""
         telemetry = self._telemetry
         try:
-            if telemetry.idle and semconv.CARRIER_KEY not in data:
+            if not telemetry.ready and telemetry.idle and semconv.CARRIER_KEY not in data:
                 return None
             siblings = subscription.siblings
             handlers = 1 if len(siblings) <= 1 else sum(ref() is not None for ref in siblings)
             delivery = self.delivery(
                 subscription.info, subscription.event_type, data, handlers, subscription.starts_worker
             )
-            ambient = context_api.get_current()
+            ambient = get_current()
             links: tuple[Link, ...] | None = None
             # What the listener's task has inherited is not meant for us.
             if ambient and not _in_listener(subscription.bus()):
                 if suppressed(ambient):
                     delivery.suppress()
-                span = trace.get_current_span(ambient)
+                span = span_of(ambient)
                 parent = delivery.message.parent
                 # One that has ended is nobody's: the task of a listener that was started inside it still has it.
                 if span.is_recording() and (current := span.get_span_context()).span_id != parent.span_id:
@@ -304,7 +303,7 @@ class Handlers:
         if flight is not None and message.kind == semconv.RESULT_EVENT:
             self._workflows.in_flight.remove(flight.command_id)
         delivery = Delivery(self._telemetry, info, message, data, deferred)
-        if OBSERVERS and not message.told and not message.excluded:
+        if OBSERVERS.present and not message.told and not message.excluded:
             message.told = True
             self._telemetry.tell("received", delivery)
         return delivery

@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from types import FunctionType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 _logger = logging.getLogger("multiagents_otel")
 
@@ -58,25 +58,19 @@ class _Applied:
         self.replacement: Any = None
 
 
-class _Choice:
-    """Called with an original, gives the function that stands for it.
+class _Choice(functools.partial):  # type: ignore[type-arg]
+    """The function that stands for an original.
 
     A class of ``__main__`` or of a notebook is pickled by value, its functions and what they refer to included. This
-    is all that a replacement refers to beside its original, and it is pickled as something that gives the original.
+    is all that a replacement refers to, and it is pickled as the original.
     """
 
-    __slots__ = ("_applied", "_function")
-
-    def __init__(self, function: Callable[..., Any], applied: _Applied) -> None:
-        self._function = function
-        self._applied = applied
-
-    def __call__(self, _original: Any) -> Callable[..., Any]:
-        return self._function
+    applied: _Applied
+    original: Callable[..., Any]
 
     def __reduce__(self) -> Any:
-        # Who unpickles it need not have this package: partial(original) does what the original does.
-        return itself(functools.partial)
+        # Who unpickles it need not have this package.
+        return itself(self.original)
 
 
 def itself(value: Any) -> Any:
@@ -84,23 +78,32 @@ def itself(value: Any) -> Any:
     return operator.itemgetter(0), ((value,),)
 
 
-def _picklable(original: Callable[..., Any], function: Any, applied: _Applied) -> Any:
+_LIBRARIES: Final = ("multiagents", "redis")
+"""Their classes are pickled by reference, wherever they are used."""
+
+
+def _may_be_pickled_by_value(owner: Any) -> bool:
+    return (
+        isinstance(owner, (type, ModuleType)) and getattr(owner, "__module__", "").partition(".")[0] not in _LIBRARIES
+    )
+
+
+def _picklable(original: Callable[..., Any], function: Callable[..., Any], applied: _Applied) -> Any:
     """The function in a form that is pickled by value: its code refers to no global name."""
-    if type(function) is not FunctionType or not isinstance(applied.owner, (type, ModuleType)):
-        return function
-    choice = _Choice(function, applied)
+    choice = _Choice(function)
+    choice.applied, choice.original = applied, original
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
         async def replacement_async(*args: Any, **kwargs: Any) -> Any:
-            return await choice(original)(*args, **kwargs)
+            return await choice(*args, **kwargs)
 
         replacement_async.__wrapped__ = original
         return replacement_async
 
     @functools.wraps(function)
     def replacement(*args: Any, **kwargs: Any) -> Any:
-        return choice(original)(*args, **kwargs)
+        return choice(*args, **kwargs)
 
     replacement.__wrapped__ = original
     return replacement
@@ -178,10 +181,11 @@ class PatchSet:
             original = vars(owner).get(name, _MISSING)
             unbound = getattr(owner, name) if original is _MISSING else _unbound(owner, original)
             applied = _Applied(owner, name, original)
-            applied.replacement = _picklable(unbound, build(unbound), applied)
+            function = build(unbound)
+            by_value = type(function) is FunctionType and _may_be_pickled_by_value(owner)
+            applied.replacement = _picklable(unbound, function, applied) if by_value else function
             setattr(owner, name, applied.replacement)
-            # What is no function of ours does not hold the row.
-            held = isinstance(owner, type) and type(applied.replacement) is FunctionType
+            held = by_value and isinstance(owner, type)  # what is no function of ours does not hold the row
             self._refs.append(weakref.ref(applied) if held else lambda: applied)
 
     @property

@@ -7,17 +7,18 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from opentelemetry.context import Context, get_current
-from opentelemetry.trace import NonRecordingSpan, set_span_in_context
+from opentelemetry.context import Context
+from opentelemetry.trace import NonRecordingSpan
 
 from multiagents_otel import semconv
 from multiagents_otel.core.scope import FRAME, Entry
+from multiagents_otel.core.trace_context import EMPTY, get_current, with_span
 from multiagents_otel.instrumentation.arguments import argument
 from multiagents_otel.instrumentation.call import Call, definition_of
 from multiagents_otel.instrumentation.patching import Patch, PatchSet
 from multiagents_otel.instrumentation.swallowed import telling_error
 from multiagents_otel.semconv import WorkflowStatus
-from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
+from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.delivery import Delivery
 from multiagents_otel.telemetry.failure import Failure, failure_of
 from multiagents_otel.telemetry.json_values import name_of
@@ -127,9 +128,7 @@ class StepInstrumentation:
                 return None
             # It was started before it could be seen: by an uninstrumented process, or before instrument().
             # Whoever called is not known: the result that is being handled, younger than the workflow, is not it.
-            workflow = self._workflows.begin(
-                saga, definition_of(orchestrator), NO_CONTEXT, utc_ns(saga.created_at), None
-            )
+            workflow = self._workflows.begin(saga, definition_of(orchestrator), EMPTY, utc_ns(saga.created_at), None)
         if call is not None:
             call.workflow = workflow
         worker = name_of(step.worker_type) or None
@@ -255,5 +254,5 @@ class StepInstrumentation:
 def _within_step(stage: Stage) -> Context:
     assert stage.step is not None  # noqa: S101 - a step was just started
     if stage.step.span is not None:
-        return set_span_in_context(stage.step.span)
-    return set_span_in_context(NonRecordingSpan(stage.step.identity.span_context))
+        return with_span(stage.step.span, get_current())
+    return with_span(NonRecordingSpan(stage.step.identity.span_context), get_current())

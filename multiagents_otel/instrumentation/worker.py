@@ -126,7 +126,7 @@ class WorkerInstrumentation:
                 # The bus gave it to a handler that is not wrapped.
                 worker, event_data = argument(args, kwargs, 0, "worker"), argument(args, kwargs, 1, "event_data")
                 delivery = self._deliver(manager, worker, event_data)
-                entry = Entry(FRAME.get().with_delivery(delivery)).enter() if delivery is not None else None
+                entry = Entry(FRAME.get().with_delivery(delivery)) if delivery is not None else None
             try:
                 result = await original(manager, *args, **kwargs)
             finally:
@@ -146,7 +146,7 @@ class WorkerInstrumentation:
         try:
             if not isinstance(event_data, MutableMapping):
                 return None
-            if self._telemetry.idle:
+            if not self._telemetry.ready and self._telemetry.idle:
                 return None
             event_type = f"command.{worker.get_worker_type()}"
             info = self._buses.buses[manager.event_bus]

@@ -90,7 +90,7 @@ class WorkflowInstrumentation:
     def _call(self, orchestrator: Any, result: Any = None, *, starting: bool = False) -> Call | None:
         """What a call into an orchestrator is known by; None if nothing of it is to be recorded."""
         try:
-            if self._telemetry.idle:
+            if not self._telemetry.ready and self._telemetry.idle:
                 return None
             if self._known.get(orchestrator) is None:  # in use before, and could not be found then
                 self.adopt(orchestrator)
@@ -302,7 +302,7 @@ class WorkflowInstrumentation:
     def _count_stale(self, worker: str) -> None:
         label = self._telemetry.ledger.worker(worker)
         self._telemetry.ledger.add(semconv.EVENTS_STALE, (label,))
-        if OBSERVERS and (delivery := FRAME.get().delivery) is not None and not delivery.message.excluded:
+        if OBSERVERS.present and (delivery := FRAME.get().delivery) is not None and not delivery.message.excluded:
             self._telemetry.tell("stale", delivery.message)
         self._telemetry.warn_once(
             f"stale {label}",

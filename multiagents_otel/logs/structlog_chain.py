@@ -108,13 +108,17 @@ class Exporter:
         self.caught = caught
         self._otel = OtelLogger(logger_provider=logger_provider, name=name)
         self._exports = exports
+        self._chain: Chain | None = None  # the last one: a configuration has one sequence for all of its loggers
 
     def chain(self, bound: Any) -> bool:
         """Put :class:`Chain` around a bound logger's processors, and those of what is bound from it; False if not."""
         processors = getattr(bound, "_processors", None)
         if processors is None or isinstance(processors, Chain):
             return False
-        bound._processors = Chain(processors, self)
+        chain = self._chain
+        if chain is None or chain.processors is not processors:
+            chain = self._chain = Chain(processors, self)
+        bound._processors = chain
         return True
 
     def export(self, processors: Iterable[Any], logger: Any, method_name: str, event: Any) -> None:

@@ -11,9 +11,9 @@ from opentelemetry.baggage import get_baggage
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, TraceState, get_current_span
-from opentelemetry.trace.propagation import _SPAN_KEY
 
 from multiagents_otel import semconv
+from multiagents_otel.core.trace_context import SPAN_KEY
 
 KEPT: Final[Mapping[str, Any]] = MappingProxyType({semconv.SAMPLING_KEEP: True})
 """The attribute of a span that is kept."""
@@ -50,13 +50,13 @@ def is_critical(event: Mapping[str, Any], context: Context) -> bool:
     metadata = event.get("metadata")
     if type(metadata) is dict and semconv.PRIORITY in metadata and _says_critical(metadata[semconv.PRIORITY]):
         return True
-    return in_critical_baggage(context)
+    return not (len(context) == 1 and SPAN_KEY in context) and in_critical_baggage(context)
 
 
 def in_critical_baggage(context: Context) -> bool:
     """Whether the baggage says ``multiagents.priority=critical``."""
     # Nearly all contexts hold a span and nothing more.
-    if not context or (len(context) == 1 and _SPAN_KEY in context):
+    if not context or (len(context) == 1 and SPAN_KEY in context):
         return False
     return _says_critical(get_baggage(semconv.PRIORITY_BAGGAGE, context))
 

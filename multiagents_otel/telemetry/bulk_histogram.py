@@ -22,6 +22,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext
 
+from multiagents_otel.core.trace_context import flags_of, span_of
 from multiagents_otel.telemetry import sdk_internals
 from multiagents_otel.telemetry.sdk_internals import MetricClasses
 
@@ -68,9 +69,9 @@ class Series:
             return
         pending = self._pending
         if self._exemplars:
-            span = trace.get_current_span(context or None)
+            span = span_of(context) if context else trace.get_current_span()
             span_context = span.get_span_context()
-            if span_context.trace_flags & 1:
+            if flags_of(span_context) & 1:
                 pending.append((value, span_context, time_ns()))
             elif self._sampled_only:
                 pending.append(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from multiagents_otel import semconv
@@ -82,14 +82,15 @@ def _server_of(url: str) -> dict[str, Any]:
 
 
 class Buses:
-    """What is known of each bus, for as long as the bus lives."""
+    """What is known of each bus, for as long as the bus lives.
+
+    Attributes:
+        get: returns what is known of a bus; None if nothing is.
+    """
 
     def __init__(self) -> None:
         self._infos: ByIdentity[BusInfo] = ByIdentity()
-
-    def get(self, bus: object) -> BusInfo | None:
-        """What is known of a bus; None if nothing is."""
-        return self._infos.get(bus)
+        self.get: Final = self._infos.get
 
     def __getitem__(self, bus: object) -> BusInfo:
         return self._infos.get(bus) or self.describe(bus, None)

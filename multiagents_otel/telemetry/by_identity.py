@@ -18,7 +18,7 @@ class ByIdentity(Generic[V]):
 
     def __init__(self) -> None:
         # The id of a dead key may be another object's: the key, or at least its type, is compared.
-        self._entries: dict[int, tuple[Callable[[], Any] | None, type, Callable[[], V | None]]] = {}
+        self._entries: dict[int, tuple[Callable[[], Any] | None, type, Any]] = {}
 
     def get(self, key: object) -> V | None:
         """The value of a key."""
@@ -26,16 +26,18 @@ class ByIdentity(Generic[V]):
         if entry is None:
             return None
         ref, kind, value = entry
-        if kind is not type(key) or (ref is not None and ref() is not key):
-            return None
-        return value()
+        if ref is not None:
+            found: V | None = value if ref() is key else None
+        else:
+            found = value() if kind is type(key) else None
+        return found
 
     def set(self, key: object, value: V) -> None:
         """Set the value of a key."""
         number = id(key)
         try:
             ref: Any = weakref.ref(key, lambda gone: self._forget(number, gone))
-            self._entries[number] = (ref, type(key), lambda: value)
+            self._entries[number] = (ref, type(key), value)
         except TypeError:
             held = weakref.ref(value, lambda gone: self._forget(number, gone))
             self._entries[number] = (None, type(key), held)
@@ -52,4 +54,5 @@ class ByIdentity(Generic[V]):
 
     def values(self) -> list[V]:
         """The values."""
-        return [held for _ref, _kind, value in list(self._entries.values()) if (held := value()) is not None]
+        found = [value if ref is not None else value() for ref, _kind, value in list(self._entries.values())]
+        return [value for value in found if value is not None]

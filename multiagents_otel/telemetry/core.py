@@ -33,9 +33,6 @@ _SCOPE: Final = (semconv.SCOPE_NAME, __version__, semconv.SCHEMA_URL)
 
 _SUPPRESS_PLAIN = "suppress_instrumentation"  # set by opentelemetry.instrumentation.utils beside the API's own key
 
-NO_CONTEXT = Context()
-"""The empty context: a parent for what must not inherit anything."""
-
 
 def suppressed(context: Context) -> bool:
     """Whether the application asked for no instrumentation, by either of OpenTelemetry's keys."""
@@ -54,6 +51,7 @@ class Telemetry:
         passive: neither spans nor metrics can be recorded: patched calls only hand context on.
         executing: worker and command id of each execution under way.
         settled: the providers are there; until then :meth:`settle` looks for them at each patched call.
+        ready: something can be recorded, and the providers are there.
     """
 
     def __init__(
@@ -86,7 +84,7 @@ class Telemetry:
         self.pins = False
         self.keeps_errors = False
         self.passive = True
-        self.settled = False
+        self.settled = self.ready = False
         self._tracer_provider = tracer_provider
         self._settled_with: TracerProvider | None = None  # where self.tracer is from
         logs: Any = logger_provider if logger_provider is not None else get_logger_provider()
@@ -110,10 +108,13 @@ class Telemetry:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing can be recorded now; looks for providers that somebody may have set since."""
+        """Whether nothing can be recorded now; looks for providers that somebody may have set since.
+
+        Not where it is :attr:`ready`.
+        """
         if not self.settled:
             self.settle()
-        return self.passive and not OBSERVERS
+        return self.passive and not OBSERVERS.present
 
     def settle(self) -> None:
         """Find the tracer and see what can be recorded; for good once a provider is there."""
@@ -129,6 +130,7 @@ class Telemetry:
             self.keeps_errors = self.pins and self.options.keep_errors
         self.settled = self.instruments.settle() and there
         self.passive = not self.tracing and not self.instruments.enabled
+        self.ready = self.settled and not self.passive
 
     def span_name(self, operation: str, event_type: str) -> str:
         """``send command.charge``; the operation alone beyond 200 distinct event types."""
@@ -157,7 +159,7 @@ class Telemetry:
             self.guard.caught("hook", name)
 
     def tell(self, what: str, *args: Any) -> None:
-        """Tell every observer; call it only ``if OBSERVERS``."""
+        """Tell every observer; call it only ``if OBSERVERS.present``."""
         OBSERVERS.tell(self.guard, what, *args)
 
     def warn_once(self, topic: str, message: str, *args: object) -> None:

@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, SpanContext, SpanKind, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, SpanContext, SpanKind
 
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
 from multiagents_otel.core.bounded import BoundedMap
 from multiagents_otel.core.scope import FRAME, Entry
+from multiagents_otel.core.trace_context import flags_of, is_valid, with_span
 from multiagents_otel.processing.sampling import is_critical
 from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.core import Telemetry
@@ -116,7 +117,7 @@ class Message(Event):
         delay = self.delay
         if delay is not None:
             telemetry.instruments.record(semconv.EVENT_DURATION, delay, (kind,), context)
-        if OBSERVERS:
+        if OBSERVERS.present:
             telemetry.tell("handled", self, delay)
 
     @property
@@ -198,7 +199,7 @@ class Delivery(Operation):
         if telemetry.tracing and message.workflow_id is not None:
             # The workflow's sampling decision was made once: what is not sampled costs no span.
             parent = message.parent
-            if not parent.trace_flags & 1 and parent.is_valid:
+            if not flags_of(parent) & 1 and is_valid(parent):
                 self._unsampled = True
                 self.recorded = self.spans = False
                 if message.kept:
@@ -229,7 +230,7 @@ class Delivery(Operation):
             super().keep()
             return
         self._unsampled = False
-        self.context = set_span_in_context(NonRecordingSpan(self._kept_parent()), self.context)
+        self.context = with_span(NonRecordingSpan(self._kept_parent()), self.context)
         self._may_be_recorded()
         if self._begun and self.spans and telemetry.options.detailed_timing:
             self._open()
@@ -276,7 +277,7 @@ class Delivery(Operation):
 
     def attach(self) -> None:
         """Make this the delivery that the handler's code is in."""
-        self._entry = Entry(FRAME.get().in_handler(self), self.context).enter()
+        self._entry = Entry(FRAME.get().in_handler(self), self.context)
 
     def detach(self) -> None:
         """Give the context back."""

@@ -68,7 +68,7 @@ class Execution(Operation):
         if self._queue_time is not None and not delivery.message.excluded:
             telemetry.instruments.record(semconv.EVENT_QUEUE_TIME, self._queue_time, (self.label,), delivery.context)
         frame = FRAME.get().in_handler(delivery, self)
-        self._entry: Entry | None = Entry(frame, delivery.context).enter()
+        self._entry: Entry | None = Entry(frame, delivery.context)
 
     @property
     def worker(self) -> str:
@@ -112,7 +112,7 @@ class Execution(Operation):
             self.attach()
         if not self._excluded:
             self._telemetry.executing[self] = (self.label, self.delivery.message.id)
-        if OBSERVERS:
+        if OBSERVERS.present:
             self._telemetry.tell("execution_started", self)
         return True
 
@@ -198,7 +198,7 @@ class Execution(Operation):
             if failure is not None:
                 ledger.add(semconv.WORKER_ERRORS, (label, ledger.error(failure.error_type)))
             telemetry.instruments.record(semconv.WORKER_DURATION, self._elapsed, (label,), self.context)
-        if OBSERVERS:
+        if OBSERVERS.present:
             telemetry.tell("execution_ended", self, outcome, failure, self._elapsed)
 
     # --- the result ----------------------------------------------------------------------------

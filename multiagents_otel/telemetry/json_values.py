@@ -23,6 +23,8 @@ _MAX_NAME: Final = 256
 
 def name_of(value: object) -> str:
     """Convert a name of the application's to a plain string of bounded length, whatever its type."""
+    if type(value) is str and len(value) <= _MAX_NAME and value.isascii():
+        return value
     # str() of a string enumeration is "Class.MEMBER"; JSON has its value.
     name = str.__str__(value if isinstance(value, str) else str(value))
     return utf8(name[:_MAX_NAME])

@@ -13,7 +13,8 @@ from time import perf_counter
 from typing import Final
 
 from multiagents_otel import semconv
-from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
+from multiagents_otel.core.trace_context import EMPTY
+from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.in_flight import LATE_SECONDS, running_loop
 
 _INTERVAL_SECONDS: Final = 1.0
@@ -76,7 +77,7 @@ class LoopLag:
         try:
             loop = asyncio.get_running_loop()
             # A loop may be early by its clock's resolution.
-            self._telemetry.instruments.record(semconv.EVENT_LOOP_LAG, max(0.0, loop.time() - due), (), NO_CONTEXT)
+            self._telemetry.instruments.record(semconv.EVENT_LOOP_LAG, max(0.0, loop.time() - due), (), EMPTY)
             if (lateness := perf_counter() - real) > LATE_SECONDS:
                 self._resumed(lateness)
             self._set(loop)

@@ -3,7 +3,8 @@
 The SDK builds a lock, a bounded dict, two bounded lists, twenty fields and a copy for each span. A light span has
 the few fields that differ between spans; its class, made once for a tracer, has those that all of them share. At the
 first read of any other field, the SDK's own constructor builds the rest, and the inherited methods work on it. So
-events, links, limits and invalid values are the SDK's to handle, whatever its version.
+events, links, limits and invalid values are the SDK's to handle, whatever its version. Samplers and processors whose
+answer is known, or that do nothing at a span's start, are not called.
 """
 
 from __future__ import annotations
@@ -11,16 +12,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from threading import RLock
 from time import time_ns
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON, Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, Sampler
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from multiagents_otel.core.forking import on_fork
+from multiagents_otel.core.trace_context import SPAN_KEY
 from multiagents_otel.telemetry import sdk_internals
+
+if TYPE_CHECKING:
+    from multiagents_otel.telemetry.identity import Identity
 
 _PLAIN: Final = frozenset({str, int, float, bool})
 """Types of the attribute values that the SDK keeps as they are."""
@@ -28,9 +34,17 @@ _TEXT: Final = frozenset({str})
 _UNLIMITED: Final = 1 << 31
 _UNSET: Final = Status(StatusCode.UNSET)
 _RANDOM: Final[int] = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
-_SAMPLED_BIT: Final[int] = TraceFlags.SAMPLED
-_UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
-_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+_SAMPLED: Final[int] = TraceFlags.SAMPLED
+_FLAGS: Final = tuple(TraceFlags(flags) for flags in range((_RANDOM | _SAMPLED) + 1))
+
+# Fields of a SpanContext, which is a tuple.
+_TRACE_ID: Final = 0
+_TRACE_FLAGS: Final = 3
+_TRACE_STATE: Final = 4
+_VALID: Final = 5
+
+_new_span: Final = object.__new__
+_new_tuple: Final = tuple.__new__
 
 
 _OWN: Final = frozenset({
@@ -72,9 +86,10 @@ class LightSpan(Span):
     ``_plain`` is the dict of attributes while the span is light, and None once the SDK's fields exist.
     """
 
+    _maker: LightSpans
+    _readable_fields: dict[str, Any]
     _tracer: Any
     _room: int
-    _calls_on_ending: bool
     _span_processor: Any
     _resource: Any
     _instrumentation_info: Any
@@ -83,7 +98,7 @@ class LightSpan(Span):
     _status: Any = _UNSET
     _plain: dict[str, Any] | None
     _start_links: Sequence[Link] = ()
-    _lock: Any
+    _lock: Any = RLock()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         self._complete()
@@ -99,6 +114,7 @@ class LightSpan(Span):
                 complete.start(self._start_time)
                 complete.end(self._end_time)
             self.__dict__.update({name: value for name, value in vars(complete).items() if name not in _OWN})
+            self._lock = RLock()  # a field of its own, as the SDK has: it keeps a span from being pickled
             self._plain = None
 
     def _put(self, attributes: Mapping[str, Any]) -> bool:
@@ -125,19 +141,18 @@ class LightSpan(Span):
         plain = self._plain
         if plain is None or self._end_time is None or self._start_links:
             return super()._readable_span()
-        return ReadableSpan(
-            name=self._name,
-            context=self._context,
-            parent=self._parent,
-            resource=self._resource,
-            attributes=plain,
-            kind=self._kind,
-            instrumentation_info=self._instrumentation_info,
-            status=self._status,
-            start_time=self._start_time,
-            end_time=self._end_time,
-            instrumentation_scope=self._instrumentation_scope,
-        )
+        fields = self._readable_fields.copy()
+        fields["_name"] = self._name
+        fields["_context"] = self._context
+        fields["_parent"] = self._parent
+        fields["_attributes"] = plain
+        fields["_kind"] = self._kind
+        fields["_status"] = self._status
+        fields["_start_time"] = self._start_time
+        fields["_end_time"] = self._end_time
+        readable = _new_span(ReadableSpan)
+        readable.__dict__ = fields
+        return readable
 
     def end(self, end_time: int | None = None) -> None:
         with self._lock:
@@ -147,10 +162,9 @@ class LightSpan(Span):
         if not light:
             super().end(end_time)
             return
-        processor = self._span_processor
-        if self._calls_on_ending:
-            processor._on_ending(self)
-        processor.on_end(self._readable_span())
+        if self._maker.calls_on_ending:
+            self._span_processor._on_ending(self)
+        self._span_processor.on_end(self._readable_span())
 
 
 def _complete_span(span: ReadableSpan, tracer: Any, attributes: Mapping[str, Any], links: Sequence[Link]) -> _Complete:
@@ -171,8 +185,16 @@ def _complete_span(span: ReadableSpan, tracer: Any, attributes: Mapping[str, Any
     )
 
 
+def _forked() -> None:
+    LightSpan._lock = RLock()  # a thread of the parent's may have held it
+
+
 class LightSpans:
-    """The light spans of one tracer."""
+    """The light spans of one tracer.
+
+    Attributes:
+        calls_on_ending: a span processor may do something in ``_on_ending``.
+    """
 
     def __init__(self, tracer: Any) -> None:
         self._tracer = tracer
@@ -180,23 +202,38 @@ class LightSpans:
         limits = tracer._span_limits
         most = limits.max_span_attributes if limits.max_span_attributes is not None else _UNLIMITED
         self._room = most if limits.max_span_attribute_length is None else 0
+        self._sampler: Any = None
+        self._follows_sampled = False
+        self._processors: Any = None
+        self._calls_on_start = self.calls_on_ending = True
         self._class = self._make_class()
+        on_fork(in_child=_forked)
 
     def _make_class(self) -> type[LightSpan]:
         tracer = self._tracer
         any_span = _complete_span(ReadableSpan("", resource=tracer.resource), tracer, {}, ())
+        readable = ReadableSpan(
+            "",
+            resource=tracer.resource,
+            instrumentation_info=tracer.instrumentation_info,
+            instrumentation_scope=tracer._instrumentation_scope,
+        )
         shared = {
             **{name: _Field(name) for name in vars(any_span) if name not in _OWN},
             "__module__": Span.__module__,
             "__qualname__": "_Span",
+            "_maker": self,
+            "_readable_fields": vars(readable),
             "_tracer": tracer,
             "_room": self._room,
-            "_calls_on_ending": sdk_internals.calls_on_ending(),
             "_span_processor": tracer.span_processor,
             "_resource": tracer.resource,
             "_instrumentation_info": tracer.instrumentation_info,
             "_instrumentation_scope": tracer._instrumentation_scope,
         }
+        self._multi = tracer.span_processor if sdk_internals.is_multi_processor(tracer.span_processor) else None
+        self._processors = None
+        self._calls_on_start, self.calls_on_ending = True, sdk_internals.calls_on_ending()
         metaclass: Any = type(LightSpan)
         made: type[LightSpan] = metaclass("_Span", (LightSpan,), shared)  # the name that the SDK's spans show
         return made
@@ -206,49 +243,82 @@ class LightSpans:
         name: str,
         context: Context,
         kind: SpanKind,
-        attributes: Mapping[str, Any],
+        attributes: dict[str, Any],
         links: Sequence[Link] | None,
         start_ns: int,
-        sampler: Sampler | None,
-        ids: IdGenerator | None,
+        identity: Identity | None = None,
+        sampler: Sampler | None = None,
     ) -> trace.Span | None:
         """Start a span as ``Tracer.start_span`` does; None where only that can.
 
-        A ``sampler`` and ``ids`` are asked in place of the tracer's.
+        Args:
+            name: the span's.
+            context: has the parent.
+            kind: the span's.
+            attributes: a dict that the caller gives away.
+            links: the span's.
+            start_ns: the start, in ns since the epoch.
+            identity: ids and decision, fixed before; neither sampler nor id generator is asked.
+            sampler: asked in place of the tracer's.
         """
         tracer = self._tracer
         if self._is_enabled is not None and not self._is_enabled():
             return None
-        parent: SpanContext | None = trace.get_current_span(context).get_span_context()
-        if type(parent) is not SpanContext:
-            return None
-        sampler = sampler or tracer.sampler
-        ids = ids or cast(IdGenerator, tracer.id_generator)
-        links = links or ()
-        if parent.is_valid:
-            trace_id, parent_flags = parent.trace_id, parent.trace_flags
+        current = context.get(SPAN_KEY)
+        parent: SpanContext | None = current.get_span_context() if isinstance(current, trace.Span) else None
+        if parent is not None:
+            if type(parent) is not SpanContext:
+                return None
+            if not parent[_VALID]:
+                parent = None
+        if identity is not None:
+            span_context, decision = identity.span_context, identity.decision
+            expected = _SAMPLED if decision is Decision.RECORD_AND_SAMPLE else 0
+            if parent is None:
+                expected |= span_context[_TRACE_FLAGS] & _RANDOM
+            elif parent[_TRACE_ID] == span_context[_TRACE_ID]:
+                expected |= parent[_TRACE_FLAGS] & _RANDOM
+            else:
+                return None
+            if span_context[_TRACE_FLAGS] != expected or span_context.is_remote:
+                return None
+            recording = decision is not Decision.DROP
+            plain = {**attributes, **identity.attributes} if identity.attributes else attributes
+            own = plain is attributes
         else:
-            trace_id, parent_flags, parent = ids.generate_trace_id(), _UNSAMPLED, None
-        state: Any
-        if parent is not None and parent_flags & _SAMPLED_BIT and (sampler is DEFAULT_ON or sampler is ALWAYS_ON):
-            # The answer of these two is fixed, and most programs have one of them.
-            plain, state, recording, sampled = dict(attributes), parent.trace_state, True, True
-            light = _PLAIN.issuperset(map(type, plain.values()))
-        else:
-            result = sampler.should_sample(context, trace_id, name, kind, attributes, links)
-            recording, sampled = result.decision.is_recording(), result.decision.is_sampled()
-            state, plain = result.trace_state, dict(result.attributes or {}) if recording else {}
-            light = _is_plain(plain)
-        flags = _SAMPLED if sampled else _UNSAMPLED
-        if _RANDOM and (parent_flags & _RANDOM if parent is not None else ids.is_trace_id_random()):
-            flags = TraceFlags(flags | _RANDOM)
-        span_context = SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
+            ids = tracer.id_generator
+            if parent is not None:
+                trace_id, parent_flags = parent[_TRACE_ID], int(parent[_TRACE_FLAGS])
+            else:
+                trace_id, parent_flags = ids.generate_trace_id(), 0
+            if sampler is None:
+                sampler = tracer.sampler
+                if sampler is not self._sampler:
+                    self._sampler, self._follows_sampled = sampler, sdk_internals.follows_sampled_parents(sampler)
+                follows = self._follows_sampled and parent_flags & _SAMPLED
+            else:
+                follows = 0
+            if follows:
+                recording, sampled, plain, own = True, _SAMPLED, attributes, True
+                state = parent[_TRACE_STATE] if parent is not None else None
+            else:
+                result = sampler.should_sample(context, trace_id, name, kind, attributes, links or ())
+                recording, sampled = result.decision.is_recording(), _SAMPLED if result.decision.is_sampled() else 0
+                state, plain, own = result.trace_state, dict(result.attributes or {}) if recording else {}, False
+            random = 0
+            if _RANDOM and (parent_flags & _RANDOM if parent is not None else ids.is_trace_id_random()):
+                random = _RANDOM
+            flags, span_id = _FLAGS[sampled | random], ids.generate_span_id()
+            if type(state) is trace.TraceState and 0 < span_id < 1 << 64 and 0 < trace_id < 1 << 128:
+                span_context = _new_tuple(SpanContext, (trace_id, span_id, False, flags, state, True))
+            else:
+                span_context = SpanContext(trace_id, span_id, False, flags, state)
         if not recording:
             return NonRecordingSpan(span_context)
         shared = self._class
         if shared._resource is not tracer.resource or shared._span_processor is not tracer.span_processor:
             shared = self._class = self._make_class()  # a fork has changed the resource
-        span = object.__new__(shared)
+        span = _new_span(shared)
         span._name = name
         span._context = span_context
         span._parent = parent
@@ -257,11 +327,23 @@ class LightSpans:
         if links:
             span._start_links = links
         span._plain = plain
-        span._lock = RLock()
+        # Our own keys are plain, a sampler's may be anything.
+        light = _PLAIN.issuperset(map(type, plain.values())) if own else _is_plain(plain)
         if not light or len(plain) > self._room:
             span._complete()
-        shared._span_processor.on_start(span, parent_context=context)
+        if self._multi is not None and self._multi._span_processors is not self._processors:
+            self._look_at(self._multi._span_processors)
+        if self._calls_on_start:
+            shared._span_processor.on_start(span, parent_context=context)
         return span
+
+    def _look_at(self, processors: Sequence[SpanProcessor]) -> None:
+        """See which methods of the provider's processors do something."""
+        self._processors = processors
+        self._calls_on_start = not all(map(sdk_internals.ignores_starts, processors))
+        self.calls_on_ending = sdk_internals.calls_on_ending() and not all(
+            map(sdk_internals.ignores_endings, processors)
+        )
 
 
 # --- whether the SDK behaves as light spans do ----------------------------------------------------
@@ -328,8 +410,7 @@ def differs(tracer: Any) -> str | None:
                 copy.span_processor = copy.sampler = copy.id_generator = probe
                 copy._span_limits = SpanLimits(max_attributes=64, max_events=64, max_links=64)
                 start: Any = LightSpans(copy).start if light else copy.start_span
-                arguments: tuple[Any, ...] = ("name", context, SpanKind.CONSUMER, {"key": "value", "n": 1}, (), 1_000)
-                span = start(*arguments, None, None) if light else start(*arguments)
+                span = start("name", context, SpanKind.CONSUMER, {"key": "value", "n": 1}, (), 1_000)
                 shown = [repr(span), span.is_recording()]
                 use(span)
                 pairs.append((probe.calls, [*shown, span.is_recording(), *map(_shown, (span, *probe.ended))]))

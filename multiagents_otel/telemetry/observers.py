@@ -81,12 +81,14 @@ class Observers:
 
     Attributes:
         guard: counts and logs what goes wrong inside an observer; the instrumentation's, once there is one.
+        present: there is one. Nothing is told where there is none.
     """
 
     def __init__(self) -> None:
         self.guard = Guard(lambda _component: None)
         self._lock = threading.RLock()
         self._hooked = False
+        self.present = False
         self._refs: _Refs = ()
         self._hearing: dict[str, _Refs] = {}
         self._scopes: deque[object] = deque(maxlen=_SCOPES)
@@ -124,14 +126,11 @@ class Observers:
                     if not what.startswith("_")
                 }
                 if self._refs is before:  # else a monitor was collected, or a signal came, in the midst of this
-                    self._refs, self._hearing = refs, hearing
+                    self._refs, self._hearing, self.present = refs, hearing, bool(refs)
                     return
 
     def _forked(self) -> None:
         self._lock = threading.RLock()  # a thread of the parent's may have held it
-
-    def __bool__(self) -> bool:
-        return bool(self._refs)
 
     def tell(self, guard: Guard, what: str, *args: Any) -> None:
         """Call a method of every observer; one that raises costs the others nothing."""

@@ -7,12 +7,12 @@ from contextvars import Token
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import context as context_api
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import Decision
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from multiagents_otel import semconv
+from multiagents_otel.core.trace_context import SPAN_KEY, attach, detach, span_of, with_span
 from multiagents_otel.processing.redaction import has_mark
 from multiagents_otel.telemetry.failure import Failure, exception_attributes
 from multiagents_otel.telemetry.identity import Identity
@@ -46,13 +46,13 @@ class Operation:
         self.start = perf_counter_ns()
         self.ended = False
         self._context_token: Token[Context] | None = None
-        self._dropped: tuple[str, Context, SpanKind, Mapping[str, Any], Sequence[Link]] | None = None
+        self._dropped: tuple[str, Context, SpanKind, dict[str, Any], Sequence[Link]] | None = None
 
     def open(
         self,
         name: str,
         kind: SpanKind,
-        attributes: Mapping[str, Any],
+        attributes: dict[str, Any],
         links: Sequence[Link] | None = None,
         *,
         kept: bool = False,
@@ -65,7 +65,7 @@ class Operation:
         try:
             kept = kept and telemetry.pins
             span = telemetry.starter.start(name, parent, kind, attributes, links, self.start_ns, kept=kept)
-            self.context = set_span_in_context(span, parent)
+            self.context = Context({**parent, SPAN_KEY: span})
             if span.is_recording():
                 self.span = span
             elif telemetry.pins:
@@ -81,21 +81,21 @@ class Operation:
                 if self.span.is_recording():
                     self.span.set_attribute(semconv.SAMPLING_KEEP, True)
             elif self._dropped is not None and telemetry.pins and not self.ended:
-                identity = Identity(get_current_span(self.context).get_span_context(), Decision.DROP).keep()
+                identity = Identity(span_of(self.context).get_span_context(), Decision.DROP).keep()
                 self.span = telemetry.starter.start(*self._dropped, self.start_ns, identity)
-                self.context = set_span_in_context(self.span, self.context)
+                self.context = with_span(self.span, self.context)
         except Exception:
             telemetry.guard.caught("span")
 
     def attach(self) -> None:
         """Make the operation's context the current one; pair with :meth:`detach` in the same coroutine."""
-        self._context_token = context_api.attach(self.context)
+        self._context_token = attach(self.context)
 
     def detach(self) -> None:
         """Give back the context that was current before :meth:`attach`."""
         token, self._context_token = self._context_token, None
         if token is not None:
-            context_api.detach(token)
+            detach(token)
 
     def forget(self) -> None:
         """Never detach: a coroutine that is closed by the garbage collector runs in a context that is not its own."""

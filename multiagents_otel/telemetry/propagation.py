@@ -10,15 +10,17 @@ import re
 import time
 from typing import Any, Final
 
-from opentelemetry import baggage, propagate, trace
+from opentelemetry import baggage, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
+from opentelemetry.propagate import get_global_textmap
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from multiagents_otel import semconv
+from multiagents_otel.core.trace_context import EMPTY, flags_of, is_valid, span_id_of, state_of, trace_id_of, with_span
 from multiagents_otel.telemetry.event import seconds, text
 from multiagents_otel.telemetry.json_values import MAX_FIELD, plain_fields
 
@@ -52,7 +54,7 @@ _BAGGAGE_MEMBER: Final = re.compile(f"{_BAGGAGE_KEY}{_BAGGAGE_VALUE}(?:;[ \t]*{_
 
 def traceparent(context: SpanContext) -> str:
     """The W3C ``traceparent`` of a span context."""
-    return "00-%032x-%016x-%02x" % (context.trace_id, context.span_id, context.trace_flags & 0xFF)  # noqa: UP031 - the fastest
+    return "00-%032x-%016x-%02x" % (trace_id_of(context), span_id_of(context), flags_of(context) & 0xFF)  # noqa: UP031 - the fastest
 
 
 def parse_traceparent(value: object, *, is_remote: bool = True) -> SpanContext | None:
@@ -61,7 +63,7 @@ def parse_traceparent(value: object, *, is_remote: bool = True) -> SpanContext |
         return None
     trace_id, span_id, flags = match.groups()
     context = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote, TraceFlags(int(flags, 16)))
-    return context if context.is_valid else None
+    return context if is_valid(context) else None
 
 
 def is_tracestate(value: object) -> bool:
@@ -87,18 +89,11 @@ class Propagation:
         self._used: TextMapPropagator = _TRACE_CONTEXT
         self._is_default = False
 
-    def _propagator(self) -> TextMapPropagator:
-        configured = propagate.get_global_textmap()
-        if configured is not self._configured:
-            self._configured = configured
-            parts = getattr(configured, "_propagators", None) if type(configured) is CompositePropagator else None
-            self._is_default = parts is not None and tuple(map(type, parts)) in _SHORT_CUT
-            self._used = _TRACE_CONTEXT if parts is not None and not parts else configured
-        return self._used
-
-    def _default(self) -> bool:
-        self._propagator()
-        return self._is_default
+    def _look(self, configured: TextMapPropagator) -> None:
+        self._configured = configured
+        parts = getattr(configured, "_propagators", None) if type(configured) is CompositePropagator else None
+        self._is_default = parts is not None and tuple(map(type, parts)) in _SHORT_CUT
+        self._used = _TRACE_CONTEXT if parts is not None and not parts else configured
 
     def inject(self, carrier: dict[str, Any], context: Context, span_context: SpanContext) -> None:
         """Write the propagators' fields of a context, whose span's is ``span_context``, into a carrier.
@@ -107,28 +102,32 @@ class Propagation:
             Exception: a propagator failed, as W3C baggage does with lone surrogates. What it and those before it had
                 written is in the carrier.
         """
-        state = span_context.trace_state
+        if (configured := get_global_textmap()) is not self._configured:
+            self._look(configured)
+        state = state_of(span_context)
         # No state, and a context of one value, which is the span where there is one: what nearly every event has.
         if (
             (state is _NO_STATE or not state)
-            and ((len(context) == 1 and span_context.is_valid) or not baggage.get_all(context))
-            and self._default()
+            and self._is_default
+            and ((len(context) == 1 and is_valid(span_context)) or not baggage.get_all(context))
         ):
-            if span_context.is_valid:
+            if is_valid(span_context):
                 carrier[_TRACEPARENT] = traceparent(span_context)
         else:
             fields: dict[Any, Any] = {}
             try:
-                self._propagator().inject(fields, context)
+                self._used.inject(fields, context)
             finally:
                 carrier.update(plain_fields(fields, _OUR_KEYS))
 
     def extract(self, carrier: dict[str, Any]) -> tuple[Context, SpanContext]:
         """What a carrier holds, on top of an empty context (the listener's own must not leak in), and its span's."""
-        if self._default() and "tracestate" not in carrier and "baggage" not in carrier:
+        if (configured := get_global_textmap()) is not self._configured:
+            self._look(configured)
+        if self._is_default and "tracestate" not in carrier and "baggage" not in carrier:
             span_context = parse_traceparent(carrier.get(_TRACEPARENT))
             if span_context is not None:
-                return trace.set_span_in_context(NonRecordingSpan(span_context), Context()), span_context
+                return with_span(NonRecordingSpan(span_context), EMPTY), span_context
         fields = {
             key: value
             for key, value in carrier.items()
@@ -140,7 +139,7 @@ class Propagation:
         if "baggage" in fields:
             members = [m for m in fields["baggage"].split(",")[:180] if _BAGGAGE_MEMBER.fullmatch(m.strip(" \t"))]
             fields["baggage"] = ",".join(members)
-        context = self._propagator().extract(fields, Context())
+        context = self._used.extract(fields, Context())
         return context, trace.get_current_span(context).get_span_context()
 
 

@@ -14,8 +14,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from opentelemetry.sdk import version as sdk_version
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, SynchronousMultiSpanProcessor
 from opentelemetry.sdk.trace import Tracer as SdkTracer
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, StaticSampler
+
+from multiagents_otel.core.trace_context import SPAN_CONTEXT_IS_TUPLE
 
 _logger = logging.getLogger("multiagents_otel")
 
@@ -124,6 +128,7 @@ def _span_has(name: str, field: str) -> Internal:
 
 
 SPAN_INTERNALS: Final = (
+    Internal("opentelemetry.trace.SpanContext", lambda _tracer: SPAN_CONTEXT_IS_TUPLE),
     Internal("opentelemetry.sdk.trace.Span.__init__", _init_is_known),
     Internal("opentelemetry.sdk.trace.Span._lock", lambda _tracer: "_lock" in Span.end.__code__.co_names),
     _tracer_has("sampler"),
@@ -156,6 +161,55 @@ SPAN_INTERNALS: Final = (
 def calls_on_ending() -> bool:
     """Whether this SDK calls ``_on_ending`` of a span processor, as the newest do."""
     return "_on_ending" in Span.end.__code__.co_names and hasattr(SpanProcessor, "_on_ending")
+
+
+_PROCESSORS: Final = (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor)
+
+
+def is_multi_processor(processor: Any) -> bool:
+    """Whether a provider's processor is the SDK's own that calls others, which its ``_span_processors`` has."""
+    return (
+        type(processor) is SynchronousMultiSpanProcessor
+        and type(getattr(processor, "_span_processors", None)) is tuple
+        and has_own_code(SynchronousMultiSpanProcessor, "on_start", "on_end", "add_span_processor")
+    )
+
+
+def ignores_starts(processor: Any) -> bool:
+    """Whether a span processor has the ``on_start`` of a class of the SDK that does nothing there."""
+    return _has_method_of(_PROCESSORS, processor, "on_start")
+
+
+def ignores_endings(processor: Any) -> bool:
+    """Whether a span processor has the ``_on_ending`` of a class of the SDK that does nothing there."""
+    return _has_method_of(_PROCESSORS, processor, "_on_ending")
+
+
+def _has_method_of(classes: Iterable[type], subject: Any, name: str) -> bool:
+    """Whether an object's method is that of one of these classes, and empty there."""
+    method = getattr(type(subject), name, None)
+    return (
+        name not in getattr(subject, "__dict__", {})
+        and any(method is vars(cls).get(name) and has_own_code(cls, name) for cls in classes)
+        and method is not None
+        and not method.__code__.co_names
+    )
+
+
+def follows_sampled_parents(sampler: Any) -> bool:
+    """Whether a sampler samples every span below a sampled one, and adds nothing to it."""
+    if type(sampler) is StaticSampler:
+        return getattr(sampler, "_decision", None) is Decision.RECORD_AND_SAMPLE and has_own_code(
+            StaticSampler, "should_sample"
+        )
+    if not isinstance(sampler, ParentBased) or type(sampler).should_sample is not ParentBased.should_sample:
+        return False
+    below = (getattr(sampler, f"_{place}_parent_sampled", None) for place in ("remote", "local"))
+    return (
+        "should_sample" not in vars(sampler)
+        and has_own_code(ParentBased, "should_sample")
+        and all(type(each) is StaticSampler and follows_sampled_parents(each) for each in below)
+    )
 
 
 def is_sdk_tracer(tracer: Any) -> bool:

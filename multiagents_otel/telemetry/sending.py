@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-from opentelemetry import trace
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind
 
 from multiagents_otel import semconv
 from multiagents_otel.config import matches
 from multiagents_otel.core.scope import FRAME, Entry
+from multiagents_otel.core.trace_context import flags_of, get_current, is_valid, span_of, with_span
 from multiagents_otel.processing.sampling import is_critical
 from multiagents_otel.telemetry.bus import BusInfo
 from multiagents_otel.telemetry.content import capture
@@ -125,11 +125,11 @@ class Sending(Operation):
         # Its transaction is kept by the workflow that the orchestrator publishes for, else by what its caller is in.
         self._inside: Execution | Delivery | None = execution or frame.delivery if self._workflow is None else None
         self.kept = self._unsampled = self._late = False
-        current = trace.get_current_span(ambient)
+        current = span_of(ambient)
         parent = current.get_span_context()
-        if self._is_kept(data) and not parent.trace_flags & 1 and telemetry.pins:
+        if self._is_kept(data) and not flags_of(parent) & 1 and telemetry.pins:
             self.context = self._kept_context()
-            parent = trace.get_current_span(self.context).get_span_context()
+            parent = span_of(self.context).get_span_context()
         compensates = stage is not None and kind == semconv.COMPENSATION_EVENT
         spans = telemetry.tracing and (kind != semconv.STATUS_EVENT or options.status_events)
         if spans:
@@ -140,7 +140,7 @@ class Sending(Operation):
                 if stage is not None and compensates:  # whoever cancels a workflow is outside its trace
                     spans = stage.workflow.identity.recorded
                 else:
-                    spans = bool(parent.trace_flags & 1) or not parent.is_valid or current.is_recording()
+                    spans = bool(flags_of(parent) & 1) or not is_valid(parent) or current.is_recording()
                 self._unsampled = not spans
                 if self._unsampled and not options.detailed_timing and stage is not None and stage.step is not None:
                     stage.step.late_attributes = partial(info.attributes, semconv.SEND, event, workflow_id)
@@ -227,9 +227,9 @@ class Sending(Operation):
         if workflow is not None:
             step = self._stage.step if self._stage is not None else None
             identity = step.identity if step is not None and step.identity.kept else workflow.identity
-            return trace.set_span_in_context(NonRecordingSpan(identity.span_context), self.context)
+            return with_span(NonRecordingSpan(identity.span_context), self.context)
         if outer is not None:
-            return trace.set_span_in_context(trace.get_current_span(outer.within), self.context)
+            return with_span(span_of(outer.within), self.context)
         return self.context
 
     def keep(self) -> None:
@@ -252,7 +252,7 @@ class Sending(Operation):
         self._enter(self.context)
 
     def _enter(self, context: Context | None) -> None:
-        self._entry = Entry(FRAME.get().with_sending(self), context).enter()
+        self._entry = Entry(FRAME.get().with_sending(self), context)
 
     def _start_compensate(self, workflow: Workflow, spans: bool) -> SpanContext:
         telemetry, event = self._telemetry, self._event
@@ -271,7 +271,7 @@ class Sending(Operation):
             name = semconv.compensate_span(event.subject if known else semconv.OTHER)
             compensate.open(name, kind, attributes, kept=self.kept)
         self.context = compensate.context
-        return trace.get_current_span(self.context).get_span_context()
+        return span_of(self.context).get_span_context()
 
     def _start_flight(self, command_id: str, data: Mapping[str, Any]) -> None:
         timeout = seconds(data.get("timeout_seconds"))
@@ -399,7 +399,7 @@ class Sending(Operation):
                     late.pop(semconv.MESSAGING_BODY_SIZE, None)
                 self._compensate.close(failure, late)
         if not self._excluded:
-            if OBSERVERS:
+            if OBSERVERS.present:
                 telemetry.tell("sent", self, failure)
             if self.size is not None:
                 telemetry.instruments.record(semconv.EVENT_SIZE, self.size, (event.kind,), self.context)

@@ -9,8 +9,9 @@ from opentelemetry._logs import SeverityNumber
 
 from multiagents_otel import semconv
 from multiagents_otel.core.bounded import BoundedMap
+from multiagents_otel.core.trace_context import EMPTY
 from multiagents_otel.semconv import WorkflowStatus
-from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
+from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.failure import Failure
 from multiagents_otel.telemetry.observers import OBSERVERS
 from multiagents_otel.telemetry.workflow import Workflow, elapsed
@@ -55,8 +56,8 @@ class Stalls:
         key = (telemetry.ledger.workflow(workflow.workflow_id), status.value)
         seconds, _ = elapsed(workflow.start_ns, workflow.start)
         telemetry.ledger.add(semconv.WORKFLOWS, key)
-        telemetry.instruments.record(semconv.WORKFLOW_DURATION, seconds, key, workflow.within(NO_CONTEXT))
-        if OBSERVERS:
+        telemetry.instruments.record(semconv.WORKFLOW_DURATION, seconds, key, workflow.within(EMPTY))
+        if OBSERVERS.present:
             telemetry.tell("workflow_ended", workflow, status, workflow.failure, seconds)
         body = f"workflow {workflow.workflow_id}, reported as stalled, ended after all: {status.value}"
         attributes = {semconv.WORKFLOW_STATUS: status.value}
@@ -66,6 +67,6 @@ class Stalls:
         self, event: str, severity: SeverityNumber, body: str, workflow: Workflow, attributes: dict[str, Any]
     ) -> None:
         try:
-            self._telemetry.log(event, severity, body, workflow.within(NO_CONTEXT), {**workflow.ids, **attributes})
+            self._telemetry.log(event, severity, body, workflow.within(EMPTY), {**workflow.ids, **attributes})
         except Exception:
             self._telemetry.guard.caught("log")

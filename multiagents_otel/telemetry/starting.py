@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from opentelemetry.context import Context
@@ -25,7 +25,7 @@ class Starter:
         name: str,
         context: Context,
         kind: SpanKind,
-        attributes: Mapping[str, Any],
+        attributes: dict[str, Any],
         links: Sequence[Link] | None,
         start_ns: int,
         identity: Identity | None = None,
@@ -34,20 +34,22 @@ class Starter:
     ) -> Span:
         """Start a span: the one that ``identity`` was fixed for if it is given, a sampled one if it is ``kept``.
 
+        The caller gives the attributes away.
+
         Raises:
             Exception: whatever the sampler, the id generator or a span processor raises.
         """
-        sampler = identity if identity is not None else KEEP if kept else None
         if self._light is not None:
-            span = self._light.start(name, context, kind, attributes, links, start_ns, sampler, identity)
+            sampler = KEEP if kept and identity is None else None
+            span = self._light.start(name, context, kind, attributes, links, start_ns, identity, sampler)
             if span is not None:
                 return span
         tracer = self._tracer
-        if sampler is not None:
+        if identity is not None or kept:
             # On a copy for this one span: whatever else uses the tracer does not see it.
             tracer = object.__new__(type(tracer))
             vars(tracer).update(vars(self._tracer))
-            tracer.sampler = sampler
+            tracer.sampler = identity or KEEP
             if identity is not None:
                 tracer.id_generator = identity
         started: Span = tracer.start_span(name, context, kind, attributes, links, start_ns)

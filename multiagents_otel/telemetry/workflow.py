@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceState
 
 from multiagents_otel import semconv
+from multiagents_otel.core.trace_context import with_span
 from multiagents_otel.telemetry.event import text
 from multiagents_otel.telemetry.failure import Failure
 from multiagents_otel.telemetry.identity import Identity
@@ -100,7 +101,7 @@ class Workflow:
 
     def within(self, context: Context) -> Context:
         """A context in which the workflow's span is the current one."""
-        return trace.set_span_in_context(NonRecordingSpan(self.identity.span_context), context)
+        return with_span(NonRecordingSpan(self.identity.span_context), context)
 
 
 def _nothing() -> None:

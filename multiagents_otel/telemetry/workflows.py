@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry._logs import SeverityNumber
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind
 
@@ -23,10 +23,11 @@ from multiagents_otel import semconv
 from multiagents_otel.config import matches
 from multiagents_otel.core.bounded import BoundedMap
 from multiagents_otel.core.scope import FRAME
+from multiagents_otel.core.trace_context import EMPTY, get_current, span_of, with_span
 from multiagents_otel.processing.sampling import in_critical_baggage
 from multiagents_otel.semconv import WorkflowStatus
 from multiagents_otel.telemetry.background import Background
-from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
+from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.ends import End, Ends
 from multiagents_otel.telemetry.event import Event
 from multiagents_otel.telemetry.failure import UNDELIVERED, Failure, cause_of
@@ -108,14 +109,14 @@ class Workflows:
         if isinstance(saga.metadata, dict) and workflow.span is None:
             saga.metadata[semconv.CARRIER_KEY] = to_metadata(workflow)
         self._ledger.add(semconv.WORKFLOWS_STARTED, (self._ledger.workflow(workflow_id),))
-        if OBSERVERS:
+        if OBSERVERS.present:
             telemetry.tell("workflow_started", workflow)
         try:
             telemetry.log(
                 semconv.LOG_WORKFLOW_STARTED,
                 SeverityNumber.INFO,
                 f"workflow {workflow_id} started",
-                workflow.within(NO_CONTEXT),
+                workflow.within(EMPTY),
                 workflow.ids,
             )
         except Exception:
@@ -124,12 +125,12 @@ class Workflows:
 
     def _identify(self, saga: Any, workflow_id: str, caller: Context, start_ns: int, start: int | None) -> Workflow:
         telemetry = self._telemetry
-        parent = trace.get_current_span(caller).get_span_context()
+        parent = span_of(caller).get_span_context()
         links: tuple[Link, ...] = ()
         parent_context = caller
         if parent.is_valid and telemetry.options.workflow_parent == "link":
             links = (Link(parent),)
-            parent_context = trace.set_span_in_context(trace.INVALID_SPAN, caller)
+            parent_context = with_span(trace.INVALID_SPAN, caller)
         name = semconv.workflow_span(self._ledger.workflow(workflow_id))
         attributes = {semconv.TRANSACTION_ID: saga.transaction_id, semconv.WORKFLOW_ID: workflow_id}
         tracer = telemetry.tracer
@@ -287,10 +288,10 @@ class Workflows:
             except Exception:
                 telemetry.guard.caught("span")
         if telemetry.instruments.enabled and has_duration(workflow, step.start_ns, step.start):
-            context = trace.set_span_in_context(span, NO_CONTEXT) if span is not None else NO_CONTEXT
+            context = with_span(span, EMPTY) if span is not None else EMPTY
             key = (self._ledger.workflow(workflow.workflow_id), self._ledger.step(step.name))
             telemetry.instruments.record(semconv.STEP_DURATION, seconds, key, context)
-        if OBSERVERS:
+        if OBSERVERS.present:
             telemetry.tell("step_ended", workflow, step, failure, seconds)
 
     def _emit_step(self, workflow: Workflow, step: Step, failure: Failure | None, end_ns: int) -> Span:
@@ -356,9 +357,9 @@ class Workflows:
                 self._telemetry.guard.caught("span")
         self._ledger.add(semconv.WORKFLOWS, (label, status.value))
         if self._telemetry.instruments.enabled and end.measured:
-            context = trace.set_span_in_context(span, NO_CONTEXT) if span is not None else workflow.within(NO_CONTEXT)
+            context = with_span(span, EMPTY) if span is not None else workflow.within(EMPTY)
             self._telemetry.instruments.record(semconv.WORKFLOW_DURATION, end.seconds, (label, status.value), context)
-        if OBSERVERS:
+        if OBSERVERS.present:
             self._telemetry.tell("workflow_ended", workflow, status, failure, end.seconds)
         if status is WorkflowStatus.STALLED:
             self._stalls.tell(workflow, failure)
@@ -374,7 +375,7 @@ class Workflows:
         if span is None:
             name = semconv.workflow_span(self._ledger.workflow(workflow.workflow_id))
             parent = NonRecordingSpan(workflow.parent) if workflow.parent else trace.INVALID_SPAN
-            context = trace.set_span_in_context(parent, end.context)
+            context = with_span(parent, end.context)
             span = self._telemetry.starter.start(
                 name,
                 context,

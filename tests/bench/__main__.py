@@ -7,7 +7,7 @@ import sys
 from importlib.util import find_spec
 from typing import Final
 
-BENCHES: Final = ("cpu", "wired", "monitors", "logs", "imports", "scrub", "outage", "collector")
+BENCHES: Final = ("cpu", "instructions", "wired", "monitors", "logs", "imports", "scrub", "outage", "collector")
 
 
 def main() -> int:

@@ -20,7 +20,8 @@ from opentelemetry.trace import SpanKind
 
 from multiagents_otel import instrument_event_bus, semconv
 from multiagents_otel.config import Options
-from multiagents_otel.telemetry.core import NO_CONTEXT, Telemetry
+from multiagents_otel.core.trace_context import EMPTY
+from multiagents_otel.telemetry.core import Telemetry
 from multiagents_otel.telemetry.execution import WorkerProxy
 from multiagents_otel.telemetry.failure import Failure
 from multiagents_otel.telemetry.operation import Operation
@@ -282,7 +283,7 @@ async def test_D13_a_listener_that_polls_and_gets_nothing_leaves_no_trace(observ
 
 
 async def test_D14_an_operation_that_is_ended_again_stays_as_it_was(observed: Observed) -> None:
-    operation = Operation(Telemetry(Options(), observed.tracers, observed.meters), NO_CONTEXT)
+    operation = Operation(Telemetry(Options(), observed.tracers, observed.meters), EMPTY)
     operation.open("once", SpanKind.INTERNAL, {})
     operation.close()
     operation.close(Failure("late"))

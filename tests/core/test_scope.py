@@ -16,7 +16,7 @@ from multiagents_otel.core.scope import FRAME, NOWHERE, Entry, Frame
 def values() -> dict[str, Any]:
     """The fields of the current frame that have a value."""
     frame = FRAME.get()
-    return {field: value for field in Frame.__slots__ if (value := getattr(frame, field)) is not None}
+    return {field: value for field in Frame._fields if (value := getattr(frame, field)) is not None}
 
 
 @pytest.mark.parametrize("order", permutations(range(3)))
@@ -43,7 +43,7 @@ def test_an_inner_value_of_the_same_field_gives_way_to_the_outer_one() -> None:
 
 def test_an_entry_that_is_left_in_another_context_changes_nothing_there() -> None:
     within = context_api.set_value("key", "value")
-    entry = contextvars.copy_context().run(Entry(NOWHERE.with_call("a call"), within).__enter__)
+    entry = contextvars.copy_context().run(Entry, NOWHERE.with_call("a call"), within)
     with Entry(NOWHERE.with_stage("a stage")):
         assert not entry.leave()
         assert values() == {"stage": "a stage"}

@@ -209,7 +209,7 @@ def test_monitors_that_come_and_go_in_several_threads_all_hear(monkeypatch: pyte
     heard.clear()
     made.clear()
     gc.collect()
-    assert not OBSERVERS
+    assert not OBSERVERS.present
 
 
 @pytest.mark.faults

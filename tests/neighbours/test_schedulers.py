@@ -42,7 +42,7 @@ class Watching(MemoryBus):
 
     def _look(self) -> None:
         frame = contextvars.copy_context().get(FRAME, NOWHERE)
-        self.left += [value for field in Frame.__slots__ if (value := getattr(frame, field)) is not None]
+        self.left += [value for field in Frame._fields if (value := getattr(frame, field)) is not None]
 
 
 class Waits(BaseWorker):
