@@ -55,11 +55,13 @@ class Pipeline(NamedTuple):
                 error = self.prometheus.api("targets")["activeTargets"][0]["lastError"]
                 assert "deadline exceeded" in error, error  # a busy machine: there is a next scrape
             if self.prometheus.query("last_number") and self.prometheus.query("last_number").popitem()[1] == number:
-                return {name(key): value for key, value in self.prometheus.query(OTHERS).items()}
+                served = {name(key): value for key, value in self.prometheus.query(OTHERS).items()}
+                ratios = {key: value / expected(key, number) for key, value in served.items()}
+                # The Collector took the request while it was being scraped: there is a next scrape.
+                return None if (number - 1) / number in ratios.values() else ratios
             return None
 
-        found = wait_until(seen, "a scrape of the number")
-        return {key: value / expected(key, number) for key, value in (found or {}).items()}
+        return wait_until(seen, "a scrape of the number") or {}
 
 
 def expected(series: str, number: int) -> int:
