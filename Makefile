@@ -50,7 +50,7 @@ test: setup environments collector tools ## lint, types and all tests but the sl
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(MYPY_DASHBOARDS)
-	$(BIN)/pytest -m 'not slow' --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m 'not slow' --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## lint, format and types
 	$(BIN)/ruff check .
