@@ -81,7 +81,7 @@ class Observers:
 
     Attributes:
         guard: counts and logs what goes wrong inside an observer; the instrumentation's, once there is one.
-        present: there is one. Nothing is told where there is none.
+        present: an observer is registered.
     """
 
     def __init__(self) -> None:

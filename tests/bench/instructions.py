@@ -111,8 +111,8 @@ def main() -> int:
     for arm, instructions in counts.items():
         ratio, added = instructions / bare, (instructions - bare) / (floor - bare)
         recorded = RECORDED.get(arm)
-        told = f"(recorded {recorded:.2f})" if recorded else ""
-        print(f"{arm:25} {instructions / 1000:8.0f} k   x bare {ratio:5.2f} {told:16}  added / floor {added:5.2f}")
+        known = f"(recorded {recorded:.2f})" if recorded else ""
+        print(f"{arm:25} {instructions / 1000:8.0f} k   x bare {ratio:5.2f} {known:16}  added / floor {added:5.2f}")
         if recorded and ratio > recorded * TOLERANCE:
             failed.append(arm)
     if arguments.check and failed:
