@@ -109,15 +109,12 @@ class Entry:
         token = self._token
         if token is not None:
             inner = FRAME.get()
-            try:
-                FRAME.reset(token)
-            except ValueError:
+            if not restore(FRAME, token):
                 return False
             if inner is not self._frame:
                 self._take_out_of(inner, token)
-        context_token = self._context_token
-        if context_token is not None:
-            detach(context_token)
+        if self._context_token is not None:
+            detach(self._context_token)
         return True
 
     def _take_out_of(self, inner: Frame, token: Token[Frame]) -> None:

@@ -177,20 +177,20 @@ class EventBusInstrumentation:
         outer: Sending | None = FRAME.get().sending
         if outer is not None and outer.bus is bus and outer.continues(data):
             return None
-        if not telemetry.ready and telemetry.idle and not context_api.get_current():
+        if telemetry.idle and not context_api.get_current():
             return None  # nothing to record and nothing to hand on
         client = getattr(bus, "redis_client", None)
         if client is not None:
             self._watch(client)
-        info = self.buses.get(bus) or self._info(bus)
-        return Sending(telemetry, self._workflows, bus, info, event_type, data)
+        return Sending(telemetry, self._workflows, bus, self._info(bus), event_type, data)
 
     def _info(self, bus: Any) -> BusInfo:
         """What is known of a bus; one that was in use before, and could not be found then, is instrumented now."""
-        if (info := self.buses.get(bus)) is not None:
-            return info
-        self.adopt(bus)
-        return self.buses[bus]
+        info = self.buses.get(bus)
+        if info is None:
+            self.adopt(bus)
+            info = self.buses[bus]
+        return info
 
     def _end_sending(self, sending: Sending, exception: BaseException | None) -> None:
         try:

@@ -261,7 +261,7 @@ class Handlers:
         """A handler is about to be called: take the carrier out and start what has to be started."""
         telemetry = self._telemetry
         try:
-            if not telemetry.ready and telemetry.idle and semconv.CARRIER_KEY not in data:
+            if telemetry.idle and semconv.CARRIER_KEY not in data:
                 return None
             siblings = subscription.siblings
             handlers = 1 if len(siblings) <= 1 else sum(ref() is not None for ref in siblings)

@@ -146,7 +146,7 @@ class WorkerInstrumentation:
         try:
             if not isinstance(event_data, MutableMapping):
                 return None
-            if not self._telemetry.ready and self._telemetry.idle:
+            if self._telemetry.idle:
                 return None
             event_type = f"command.{worker.get_worker_type()}"
             info = self._buses.buses[manager.event_bus]

@@ -90,7 +90,7 @@ class WorkflowInstrumentation:
     def _call(self, orchestrator: Any, result: Any = None, *, starting: bool = False) -> Call | None:
         """What a call into an orchestrator is known by; None if nothing of it is to be recorded."""
         try:
-            if not self._telemetry.ready and self._telemetry.idle:
+            if self._telemetry.idle:
                 return None
             if self._known.get(orchestrator) is None:  # in use before, and could not be found then
                 self.adopt(orchestrator)

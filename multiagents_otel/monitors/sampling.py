@@ -6,9 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
-from opentelemetry.context import Context
-
 from multiagents_otel import semconv
+from multiagents_otel.core.trace_context import EMPTY
 from multiagents_otel.monitors.event_book import by_hand, reader_of
 from multiagents_otel.monitors.event_monitor import EventMonitor
 from multiagents_otel.monitors.monitor import harmless, nothing
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from multiagents_otel.telemetry.sending import Sending
 
 _FAILED: Final = frozenset({semconv.ERROR, semconv.TIMEOUT, semconv.UNDELIVERED})
-_NO_CONTEXT: Final = Context()
 
 
 class SampledTraces(Traces):
@@ -89,7 +87,7 @@ class SamplingEventMonitor(EventMonitor):
     @harmless(nothing)
     def _keep_if_critical(self, event: Any) -> None:
         read = reader_of(event)
-        if is_critical({name: read(name) for name in (semconv.PRIORITY, "metadata")}, _NO_CONTEXT):
+        if is_critical({name: read(name) for name in (semconv.PRIORITY, "metadata")}, EMPTY):
             self._keep(by_hand(read).transaction_id)
 
     def _keep(self, transaction: str | None) -> None:

@@ -51,7 +51,6 @@ class Telemetry:
         passive: neither spans nor metrics can be recorded: patched calls only hand context on.
         executing: worker and command id of each execution under way.
         settled: the providers are there; until then :meth:`settle` looks for them at each patched call.
-        ready: something can be recorded, and the providers are there.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class Telemetry:
         self.pins = False
         self.keeps_errors = False
         self.passive = True
-        self.settled = self.ready = False
+        self.settled = False
         self._tracer_provider = tracer_provider
         self._settled_with: TracerProvider | None = None  # where self.tracer is from
         logs: Any = logger_provider if logger_provider is not None else get_logger_provider()
@@ -108,10 +107,7 @@ class Telemetry:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing can be recorded now; looks for providers that somebody may have set since.
-
-        Not where it is :attr:`ready`.
-        """
+        """Whether nothing can be recorded now; looks for providers that somebody may have set since."""
         if not self.settled:
             self.settle()
         return self.passive and not OBSERVERS.present
@@ -130,7 +126,6 @@ class Telemetry:
             self.keeps_errors = self.pins and self.options.keep_errors
         self.settled = self.instruments.settle() and there
         self.passive = not self.tracing and not self.instruments.enabled
-        self.ready = self.settled and not self.passive
 
     def span_name(self, operation: str, event_type: str) -> str:
         """``send command.charge``; the operation alone beyond 200 distinct event types."""

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, Sampler
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from multiagents_otel.core.forking import on_fork
-from multiagents_otel.core.trace_context import SPAN_KEY
+from multiagents_otel.core.trace_context import SPAN_KEY, flags_of, is_valid, state_of, trace_id_of
 from multiagents_otel.telemetry import sdk_internals
 
 if TYPE_CHECKING:
@@ -36,12 +36,6 @@ _UNSET: Final = Status(StatusCode.UNSET)
 _RANDOM: Final[int] = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
 _SAMPLED: Final[int] = TraceFlags.SAMPLED
 _FLAGS: Final = tuple(TraceFlags(flags) for flags in range((_RANDOM | _SAMPLED) + 1))
-
-# Fields of a SpanContext, which is a tuple.
-_TRACE_ID: Final = 0
-_TRACE_FLAGS: Final = 3
-_TRACE_STATE: Final = 4
-_VALID: Final = 5
 
 _new_span: Final = object.__new__
 _new_tuple: Final = tuple.__new__
@@ -204,8 +198,6 @@ class LightSpans:
         self._room = most if limits.max_span_attribute_length is None else 0
         self._sampler: Any = None
         self._follows_sampled = False
-        self._processors: Any = None
-        self._calls_on_start = self.calls_on_ending = True
         self._class = self._make_class()
         on_fork(in_child=_forked)
 
@@ -232,7 +224,7 @@ class LightSpans:
             "_instrumentation_scope": tracer._instrumentation_scope,
         }
         self._multi = tracer.span_processor if sdk_internals.is_multi_processor(tracer.span_processor) else None
-        self._processors = None
+        self._processors: Any = None  # those that were looked at
         self._calls_on_start, self.calls_on_ending = True, sdk_internals.calls_on_ending()
         metaclass: Any = type(LightSpan)
         made: type[LightSpan] = metaclass("_Span", (LightSpan,), shared)  # the name that the SDK's spans show
@@ -269,26 +261,25 @@ class LightSpans:
         if parent is not None:
             if type(parent) is not SpanContext:
                 return None
-            if not parent[_VALID]:
+            if not is_valid(parent):
                 parent = None
         if identity is not None:
             span_context, decision = identity.span_context, identity.decision
             expected = _SAMPLED if decision is Decision.RECORD_AND_SAMPLE else 0
             if parent is None:
-                expected |= span_context[_TRACE_FLAGS] & _RANDOM
-            elif parent[_TRACE_ID] == span_context[_TRACE_ID]:
-                expected |= parent[_TRACE_FLAGS] & _RANDOM
+                expected |= flags_of(span_context) & _RANDOM
+            elif trace_id_of(parent) == trace_id_of(span_context):
+                expected |= flags_of(parent) & _RANDOM
             else:
                 return None
-            if span_context[_TRACE_FLAGS] != expected or span_context.is_remote:
+            if flags_of(span_context) != expected or span_context.is_remote:
                 return None
             recording = decision is not Decision.DROP
             plain = {**attributes, **identity.attributes} if identity.attributes else attributes
-            own = plain is attributes
         else:
             ids = tracer.id_generator
             if parent is not None:
-                trace_id, parent_flags = parent[_TRACE_ID], int(parent[_TRACE_FLAGS])
+                trace_id, parent_flags = trace_id_of(parent), flags_of(parent)
             else:
                 trace_id, parent_flags = ids.generate_trace_id(), 0
             if sampler is None:
@@ -298,13 +289,12 @@ class LightSpans:
                 follows = self._follows_sampled and parent_flags & _SAMPLED
             else:
                 follows = 0
-            if follows:
-                recording, sampled, plain, own = True, _SAMPLED, attributes, True
-                state = parent[_TRACE_STATE] if parent is not None else None
+            if follows and parent is not None:
+                recording, sampled, state, plain = True, _SAMPLED, state_of(parent), attributes
             else:
                 result = sampler.should_sample(context, trace_id, name, kind, attributes, links or ())
                 recording, sampled = result.decision.is_recording(), _SAMPLED if result.decision.is_sampled() else 0
-                state, plain, own = result.trace_state, dict(result.attributes or {}) if recording else {}, False
+                state, plain = result.trace_state, dict(result.attributes or {}) if recording else {}
             random = 0
             if _RANDOM and (parent_flags & _RANDOM if parent is not None else ids.is_trace_id_random()):
                 random = _RANDOM
@@ -327,9 +317,7 @@ class LightSpans:
         if links:
             span._start_links = links
         span._plain = plain
-        # Our own keys are plain, a sampler's may be anything.
-        light = _PLAIN.issuperset(map(type, plain.values())) if own else _is_plain(plain)
-        if not light or len(plain) > self._room:
+        if len(plain) > self._room or not _is_plain(plain):
             span._complete()
         if self._multi is not None and self._multi._span_processors is not self._processors:
             self._look_at(self._multi._span_processors)

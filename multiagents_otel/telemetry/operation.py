@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from multiagents_otel import semconv
-from multiagents_otel.core.trace_context import SPAN_KEY, attach, detach, span_of, with_span
+from multiagents_otel.core.trace_context import attach, detach, span_of, with_span
 from multiagents_otel.processing.redaction import has_mark
 from multiagents_otel.telemetry.failure import Failure, exception_attributes
 from multiagents_otel.telemetry.identity import Identity
@@ -65,7 +65,7 @@ class Operation:
         try:
             kept = kept and telemetry.pins
             span = telemetry.starter.start(name, parent, kind, attributes, links, self.start_ns, kept=kept)
-            self.context = Context({**parent, SPAN_KEY: span})
+            self.context = with_span(span, parent)
             if span.is_recording():
                 self.span = span
             elif telemetry.pins:
